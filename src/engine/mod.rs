@@ -1,0 +1,170 @@
+//! The contestants, behind one trait. Adding one is a file (or folder) here and a line in [`REGISTRY`].
+//!
+//! An engine knows nothing of the harness, the experiment, the records or the report.
+
+use crate::data::Batch;
+use crate::network::{Parameters, Shape, Training};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Who an engine is, for records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EngineInfo {
+    /// Name in TOML, tables and curves: `dense-cpu`, `lsh-cpu`, `sparse-cpu:uniform`.
+    pub name: String,
+    /// CPU model or GPU adapter.
+    pub device: String,
+    /// Storage and arithmetic: `f32`, `bf16 weights, f32 state`.
+    pub precision: String,
+    /// Host threads it computes with.
+    pub threads: usize,
+    /// Further facts: kernel set, driver, huge pages, hash family.
+    pub notes: Vec<(String, String)>,
+}
+
+/// Parts of a training step whose time is told apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Copying the batch to the device.
+    Upload,
+    /// Hashing queries and reading buckets: choosing the active neurons.
+    Select,
+    /// Forward pass, softmax and loss.
+    Forward,
+    /// Gradients, where told apart from the update.
+    Backward,
+    /// Optimiser.
+    Update,
+    /// Re-hashing weights and rebuilding tables.
+    Rebuild,
+}
+
+impl Phase {
+    pub const ALL: [Phase; 6] =
+        [Phase::Upload, Phase::Select, Phase::Forward, Phase::Backward, Phase::Update, Phase::Rebuild];
+}
+
+/// How many output neurons were active a sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ActiveStats {
+    pub mean: f64,
+    pub p5: f64,
+    pub p95: f64,
+    /// Means by origin: true labels, retrieved from tables (or chosen by another selection), random fill.
+    pub labels: f64,
+    pub selected: f64,
+    pub fill: f64,
+    /// Ids read from buckets before duplicates were removed, mean.
+    pub candidates: f64,
+    /// Distinct neurons the whole batch touched, mean a step.
+    pub distinct: f64,
+}
+
+/// What happened since the last [`Engine::finish`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepStats {
+    pub steps: u64,
+    pub samples: u64,
+    /// Mean loss a sample, in nats.
+    pub loss: f64,
+    /// Time on the device: kernels by timestamp on a GPU, the step's computation on a CPU; rebuilds included.
+    pub device_time: Duration,
+    /// Time by phase, indexed by `Phase as usize`; phases an engine cannot tell apart are zero.
+    pub phases: [Duration; Phase::ALL.len()],
+    /// None where every neuron computes.
+    pub active: Option<ActiveStats>,
+    /// Floating-point operations the algorithm needs, summed over the steps.
+    pub flops: f64,
+    /// Bytes of main (or device) memory the algorithm must move, summed over the steps.
+    pub bytes: f64,
+}
+
+/// The k best labels of every sample, best first; equal scores order by the lower label.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TopK {
+    pub k: usize,
+    /// `B x k`.
+    pub labels: Vec<u32>,
+    /// `B x k` logits.
+    pub scores: Vec<f32>,
+}
+
+/// Memory an engine holds: parameters, optimiser state, tables, work space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    pub host_bytes: u64,
+    pub device_bytes: u64,
+}
+
+/// Why an engine cannot run or had to stop; every one becomes a row in the records.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Not possible on this machine: recorded as skipped.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The experiment asks for something wrong.
+    #[error("{0}")]
+    Settings(String),
+    #[error("out of memory: {what} needs {needs} bytes; {remedy}")]
+    OutOfMemory { what: String, needs: u64, remedy: String },
+    #[error("device lost: {0}")]
+    DeviceLost(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A contestant: trains one network on one device.
+pub trait Engine {
+    fn describe(&self) -> EngineInfo;
+    /// Takes the initial parameters (the same bytes for every engine) and forgets all training state.
+    fn load(&mut self, initial: &Parameters) -> Result<(), EngineError>;
+    /// One optimiser step; may return before the device has finished.
+    fn step(&mut self, batch: &Batch) -> Result<(), EngineError>;
+    /// Waits until the device is idle (inside the clock) and tells what happened since the last call.
+    fn finish(&mut self) -> Result<StepStats, EngineError>;
+    /// The k best labels by all L logits.
+    fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError>;
+    /// The k best labels among the neurons the engine's own selection finds, where it has one.
+    fn predict_hashed(&mut self, _batch: &Batch, _k: usize) -> Option<Result<TopK, EngineError>> {
+        None
+    }
+    /// A copy of the trained parameters.
+    fn parameters(&mut self) -> Result<Parameters, EngineError>;
+    fn memory(&self) -> MemoryUse;
+}
+
+/// What an engine is built from.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    pub shape: Shape,
+    pub training: Training,
+    /// The experiment's `[engine.options]` table; an engine refuses keys it does not know.
+    pub options: toml::Table,
+    /// Host threads to compute with.
+    pub threads: usize,
+    /// Whether a software GPU adapter may be used.
+    pub allow_software: bool,
+    /// Seed of everything random inside the engine.
+    pub seed: u64,
+    /// Training rows of each label (length L), for selections that weigh by frequency; may be empty.
+    pub label_counts: Arc<[u32]>,
+}
+
+/// Builds an engine.
+pub type Build = fn(&EngineSettings) -> Result<Box<dyn Engine>, EngineError>;
+
+/// An engine as the command line and TOML know it.
+pub struct Entry {
+    pub name: &'static str,
+    /// One sentence for `slidebench list`.
+    pub summary: &'static str,
+    pub build: Build,
+}
+
+/// Every engine there is.
+pub const REGISTRY: &[Entry] = &[];
+
+/// Looks an engine up by name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    REGISTRY.iter().find(|entry| entry.name == name)
+}

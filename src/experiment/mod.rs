@@ -1,0 +1,1 @@
+//! What to run, read from TOML.

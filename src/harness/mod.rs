@@ -1,0 +1,1 @@
+//! Who runs an experiment: order, clocks, evaluation, stopping, progress.

@@ -1,0 +1,1 @@
+//! Hash families, hash tables and rebuild schedules.

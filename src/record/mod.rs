@@ -1,0 +1,83 @@
+//! What was seen: one row an evaluation, one machine file a host.
+//!
+//! `results/<date>-<machine>/<experiment>.csv` holds [`Row`]s, flushed as produced; `machine.toml` beside it says where.
+
+use serde::{Deserialize, Serialize};
+
+/// One line of a result file. Optional cells are empty where they do not apply.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    // What was run.
+    pub experiment: String,
+    pub dataset: String,
+    /// Fingerprint of the data's content, hexadecimal.
+    pub fingerprint: String,
+    /// Engine as named in curves: the TOML's `label`, or the engine's name.
+    pub engine: String,
+    /// The engine's options that differ from its defaults, as compact JSON.
+    pub options: String,
+    pub seed: u64,
+    pub threads: usize,
+    pub batch: usize,
+    pub learning_rate: f32,
+    /// `train`, or `search` for rows of a learning-rate search.
+    pub stage: String,
+    // What happened.
+    /// `ok`, `skipped`, `failed`, `interrupted`.
+    pub status: String,
+    /// Why not `ok`.
+    pub reason: String,
+    /// `sample` (a fixed shuffled sample of the test set) or `full` (all of it), or empty.
+    pub evaluation: String,
+    /// `dense` or `hashed`.
+    pub inference: String,
+    pub eval_rows: Option<u64>,
+    pub step: u64,
+    pub samples: u64,
+    pub epoch: f64,
+    pub loss: Option<f64>,
+    pub p1: Option<f64>,
+    pub p3: Option<f64>,
+    pub p5: Option<f64>,
+    // The clocks, seconds since the start of training, evaluation excluded from the first two.
+    /// Device or kernel time, table rebuilds included.
+    pub device_s: Option<f64>,
+    /// The training loop with its data.
+    pub train_s: Option<f64>,
+    /// Everything: set-up, training, evaluation.
+    pub total_s: Option<f64>,
+    /// CPU seconds of this process inside the training loop.
+    pub cpu_s: Option<f64>,
+    /// Set-up: building the engine, shader compilation, loading parameters, first table build.
+    pub setup_s: Option<f64>,
+    pub eval_s: Option<f64>,
+    // Cumulative seconds by phase.
+    pub upload_s: Option<f64>,
+    pub select_s: Option<f64>,
+    pub forward_s: Option<f64>,
+    pub backward_s: Option<f64>,
+    pub update_s: Option<f64>,
+    pub rebuild_s: Option<f64>,
+    // Work since the last row.
+    pub active_mean: Option<f64>,
+    pub active_p5: Option<f64>,
+    pub active_p95: Option<f64>,
+    pub active_labels: Option<f64>,
+    pub active_selected: Option<f64>,
+    pub active_fill: Option<f64>,
+    pub candidates: Option<f64>,
+    pub distinct: Option<f64>,
+    pub flops_per_step: Option<f64>,
+    pub bytes_per_step: Option<f64>,
+    // Where.
+    pub host_bytes: Option<u64>,
+    pub device_bytes: Option<u64>,
+    pub peak_rss_bytes: Option<u64>,
+    pub device: String,
+    pub precision: String,
+    /// Whether the device is a software GPU adapter: never drawn as a GPU.
+    pub software: bool,
+    pub notes: String,
+    /// UTC, RFC 3339.
+    pub time: String,
+}

@@ -1,0 +1,1 @@
+//! What the records mean: figures, tables, the report page. Reads records only.
