@@ -91,6 +91,13 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
+    unsafe fn keep(self, bits: u32) -> Self {
+        let set = _mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(bits as i32));
+        let none = _mm256_cmpeq_epi32(set, _mm256_setzero_si256());
+        _mm256_andnot_ps(_mm256_castsi256_ps(none), self)
+    }
+
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self)
     }

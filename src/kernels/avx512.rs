@@ -88,6 +88,12 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn keep(self, bits: u32) -> Self {
+        let any = _mm512_test_epi32_mask(_mm512_castps_si512(self), _mm512_set1_epi32(bits as i32));
+        _mm512_maskz_mov_ps(any, self)
+    }
+
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(self)
     }

@@ -10,7 +10,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::vector::{AHEAD_BYTES, Vector, prefetch};
-use super::{AdamRows, Pairs, check};
+use super::{AdamRows, GRADIENT, LANES, MOMENT, Pairs, check};
 use crate::network::AdamStep;
 
 /// Rows prefetched ahead, where a row is `width` f32 in each of `tables`.
@@ -19,26 +19,40 @@ fn rows_ahead(width: usize, tables: usize) -> usize {
     (AHEAD_BYTES / (4 * width * tables)).max(4)
 }
 
-/// Calls `$block::<V, N>($($argument),*, at)` for consecutive blocks of N vectors that together cover `$width`.
+/// The rows, each with the one to prefetch meanwhile. The last rows prefetch themselves, which costs nothing.
+#[inline(always)]
+fn with_next(rows: &[u32], ahead: usize) -> impl Iterator<Item = (usize, usize)> {
+    rows.iter().enumerate().map(move |(i, &row)| (row as usize, *rows.get(i + ahead).unwrap_or(&row) as usize))
+}
+
+/// Prefetches the line of the `vector`-th vector from `at`, which lies at the start of a line, if it is the line's first.
+#[inline(always)]
+fn prefetch_line<V: Vector>(at: *const f32, vector: usize) {
+    if (vector * V::LANES).is_multiple_of(LANES) {
+        prefetch(at.wrapping_add(vector * V::LANES));
+    }
+}
+
+/// Evaluates `$block` for consecutive blocks of `$N` vectors from column `$at` on that together make `$width`. Block
+/// sizes are constants, so that a block lies in registers and its loops are unrolled.
 macro_rules! by_blocks {
-    ($V:ident, $width:expr, |$N:ident, $at:ident| $call:expr) => {{
+    ($V:ident, $width:expr, |$N:ident, $at:ident| $block:expr) => {{
         let mut $at = 0;
         while $at < $width {
             let left = ($width - $at) / $V::LANES;
             if left >= 8 && $V::BLOCK >= 8 {
-                const $N: usize = 8;
-                $call;
-                $at += $N * $V::LANES;
+                by_blocks!(@block $V, $N = 8, $at, $block)
             } else if left >= 4 {
-                const $N: usize = 4;
-                $call;
-                $at += $N * $V::LANES;
+                by_blocks!(@block $V, $N = 4, $at, $block)
             } else {
-                const $N: usize = 1;
-                $call;
-                $at += $N * $V::LANES;
+                by_blocks!(@block $V, $N = 1, $at, $block)
             }
         }
+    }};
+    (@block $V:ident, $N:ident = $size:literal, $at:ident, $block:expr) => {{
+        const $N: usize = $size;
+        $block;
+        $at += $N * $V::LANES;
     }};
 }
 
@@ -170,11 +184,13 @@ impl<V: Vector> Adam<V> {
         }
     }
 
-    /// The new (w, m, v).
+    /// The new (w, m, v). The square root and the division are the exact ones: replacing them by estimates and a step of
+    /// Newton's method saved nothing where rows come from memory.
     #[inline(always)]
     unsafe fn apply(&self, w: V, m: V, v: V, g: V) -> (V, V, V) {
-        let m = self.beta1.mul_add(m, self.rest1.mul(g));
-        let v = self.beta2.mul_add(v, self.rest2.mul(g).mul(g));
+        let g = g.keep(GRADIENT);
+        let m = self.beta1.mul_add(m, self.rest1.mul(g)).keep(MOMENT);
+        let v = self.rest2.mul(g).mul_add(g, self.beta2.mul(v)).keep(MOMENT);
         let w = self.rate.mul(m).div(v.sqrt().add(self.epsilon)).add(w);
         (w, m, v)
     }
@@ -185,6 +201,14 @@ impl<V: Vector> Adam<V> {
         w.store(at.w);
         m.store(at.m);
         v.store(at.v);
+    }
+
+    #[inline(always)]
+    unsafe fn apply_block<const N: usize>(&self, at: State, gradient: &[V; N], next: State) {
+        for (j, &g) in gradient.iter().enumerate() {
+            next.prefetch::<V>(j);
+            self.apply_at(at.add(j * V::LANES), g);
+        }
     }
 }
 
@@ -207,9 +231,14 @@ impl State {
     }
 
     #[inline(always)]
-    fn prefetch(self, offset: usize, width: usize) {
+    fn wrapping_add(self, offset: usize) -> Self {
+        Self { w: self.w.wrapping_add(offset), m: self.m.wrapping_add(offset), v: self.v.wrapping_add(offset) }
+    }
+
+    #[inline(always)]
+    fn prefetch<V: Vector>(self, vector: usize) {
         for table in [self.w, self.m, self.v] {
-            prefetch(table.wrapping_add(offset), width * 4);
+            prefetch_line::<V>(table, vector);
         }
     }
 }
@@ -235,51 +264,6 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
 }
 
 #[inline(always)]
-pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
-    check::rows(rows, width, w.len());
-    assert_eq!((x.len(), out.len()), (width, rows.len()));
-    let (w, ahead) = (w.as_ptr(), rows_ahead(width, 1));
-    for (i, (out, &row)) in out.iter_mut().zip(rows).enumerate() {
-        if let Some(&next) = rows.get(i + ahead) {
-            prefetch(w.wrapping_add(next as usize * width), width * 4);
-        }
-        *out = dot_at::<V>(w.add(row as usize * width), x.as_ptr(), width);
-    }
-}
-
-#[inline(always)]
-pub(super) unsafe fn row_sum<V: Vector>(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) {
-    check::rows(rows, width, w.len());
-    assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
-    let (w, out) = (w.as_ptr(), out.as_mut_ptr());
-    by_blocks!(V, width, |N, at| sum_block::<V, N>(w.add(at), width, rows, coefficients, out.add(at)));
-}
-
-/// The sum stays in N registers over all rows.
-#[inline(always)]
-unsafe fn sum_block<V: Vector, const N: usize>(
-    w: *const f32,
-    width: usize,
-    rows: &[u32],
-    coefficients: &[f32],
-    out: *mut f32,
-) {
-    let (mut sums, ahead) = (load_block::<V, N>(out), rows_ahead(N * V::LANES, 1));
-    for (i, (&row, &coefficient)) in rows.iter().zip(coefficients).enumerate() {
-        if let Some(&next) = rows.get(i + ahead) {
-            prefetch(w.wrapping_add(next as usize * width), N * V::LANES * 4);
-        }
-        let (row, coefficient) = (w.add(row as usize * width), V::splat(coefficient));
-        for (j, sum) in sums.iter_mut().enumerate() {
-            *sum = coefficient.mul_add(V::load(row.add(j * V::LANES)), *sum);
-        }
-    }
-    for (j, sum) in sums.iter().enumerate() {
-        sum.store(out.add(j * V::LANES));
-    }
-}
-
-#[inline(always)]
 unsafe fn load_block<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
     let mut block = [V::splat(0.0); N];
     for (j, vector) in block.iter_mut().enumerate() {
@@ -288,19 +272,70 @@ unsafe fn load_block<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
     block
 }
 
+/// Loads a block and asks for another; in turns, because a burst of prefetches would fill the queue before the loads.
+#[inline(always)]
+unsafe fn load_ahead<V: Vector, const N: usize>(from: *const f32, ahead: *const f32) -> [V; N] {
+    let mut block = [V::splat(0.0); N];
+    for (j, vector) in block.iter_mut().enumerate() {
+        prefetch_line::<V>(ahead, j);
+        *vector = V::load(from.add(j * V::LANES));
+    }
+    block
+}
+
+#[inline(always)]
+pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
+    check::rows(rows, width, w.len());
+    assert_eq!((x.len(), out.len()), (width, rows.len()));
+    let w = w.as_ptr();
+    for ((row, next), out) in with_next(rows, rows_ahead(width, 1)).zip(out) {
+        *out = row_dot::<V, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
+    }
+}
+
+/// Product of two padded rows, which prefetches a third if `AHEAD`.
+#[inline(always)]
+unsafe fn row_dot<V: Vector, const AHEAD: bool>(w: *const f32, x: *const f32, width: usize, next: *const f32) -> f32 {
+    let mut sums = [V::splat(0.0); 2];
+    by_blocks!(V, width, |N, at| {
+        let weights =
+            if AHEAD { load_ahead::<V, N>(w.add(at), next.wrapping_add(at)) } else { load_block::<V, N>(w.add(at)) };
+        for (j, weight) in weights.into_iter().enumerate() {
+            sums[j % 2] = weight.mul_add(V::load(x.add(at + j * V::LANES)), sums[j % 2]);
+        }
+    });
+    sums[0].add(sums[1]).sum()
+}
+
+#[inline(always)]
+pub(super) unsafe fn row_sum<V: Vector>(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) {
+    check::rows(rows, width, w.len());
+    assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
+    let (w, out) = (w.as_ptr(), out.as_mut_ptr());
+    for ((row, next), &coefficient) in with_next(rows, rows_ahead(width, 1)).zip(coefficients) {
+        let coefficient = V::splat(coefficient);
+        by_blocks!(V, width, |N, at| {
+            let block = load_ahead::<V, N>(w.add(row * width + at), w.wrapping_add(next * width + at));
+            for (j, vector) in block.into_iter().enumerate() {
+                let out = out.add(at + j * V::LANES);
+                coefficient.mul_add(vector, V::load(out)).store(out);
+            }
+        });
+    }
+}
+
 #[inline(always)]
 pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!(out.len(), rows.len() * width);
-    let (w, ahead) = (w.as_ptr(), rows_ahead(width, 1));
-    for (i, (out, &row)) in out.chunks_exact_mut(width).zip(rows).enumerate() {
-        if let Some(&next) = rows.get(i + ahead) {
-            prefetch(w.wrapping_add(next as usize * width), width * 4);
-        }
-        let (row, out) = (w.add(row as usize * width), out.as_mut_ptr());
-        for at in (0..width).step_by(V::LANES) {
-            V::load(row.add(at)).store(out.add(at));
-        }
+    let w = w.as_ptr();
+    for ((row, next), out) in with_next(rows, rows_ahead(width, 1)).zip(out.chunks_exact_mut(width)) {
+        by_blocks!(V, width, |N, at| {
+            let block = load_ahead::<V, N>(w.add(row * width + at), w.wrapping_add(next * width + at));
+            for (j, vector) in block.into_iter().enumerate() {
+                vector.store(out.as_mut_ptr().add(at + j * V::LANES));
+            }
+        });
     }
 }
 
@@ -314,15 +349,12 @@ pub(super) unsafe fn row_adam<V: Vector>(
 ) {
     check::rows(rows, width, check::state(&state));
     assert_eq!(gradients.len(), rows.len() * width);
-    let (state, adam, ahead) = (State::new(state), Adam::<V>::new(step), rows_ahead(width, 3));
-    for (i, (gradient, &row)) in gradients.chunks_exact(width).zip(rows).enumerate() {
-        if let Some(&next) = rows.get(i + ahead) {
-            state.prefetch(next as usize * width, width);
-        }
-        let row = state.add(row as usize * width);
-        for at in (0..width).step_by(V::LANES) {
-            adam.apply_at(row.add(at), V::load(gradient.as_ptr().add(at)));
-        }
+    let (state, adam) = (State::new(state), Adam::<V>::new(step));
+    for ((row, next), gradient) in with_next(rows, rows_ahead(width, 3)).zip(gradients.chunks_exact(width)) {
+        by_blocks!(V, width, |N, at| {
+            let ahead = state.wrapping_add(next * width + at);
+            adam.apply_block(state.add(row * width + at), &load_block::<V, N>(gradient.as_ptr().add(at)), ahead);
+        });
     }
 }
 
@@ -331,37 +363,17 @@ pub(super) unsafe fn pair_dots<V: Vector>(w: &[f32], x: &[f32], width: usize, pa
     if !check::pairs(pairs, width, w.len(), x.len(), out.len()) {
         return;
     }
-    let (w, x, ahead) = (w.as_ptr(), x.as_ptr(), rows_ahead(width, 1));
-    for (i, &row) in pairs.rows.iter().enumerate() {
-        if let Some(&next) = pairs.rows.get(i + ahead) {
-            prefetch(w.wrapping_add(next as usize * width), width * 4);
-        }
-        let row = w.add(row as usize * width);
-        let range = pairs.starts[i] as usize..pairs.starts[i + 1] as usize;
+    let (w, x) = (w.as_ptr(), x.as_ptr());
+    for ((row, next), range) in with_next(pairs.rows, rows_ahead(width, 1)).zip(pairs.ranges()) {
+        let (row, next) = (w.add(row * width), w.wrapping_add(next * width));
         let (columns, out) = (&pairs.columns[range.clone()], &mut out[range]);
-        by_blocks!(V, width, |N, at| dots_block::<V, N>(row.add(at), x.add(at), width, columns, out, at == 0));
-    }
-}
-
-/// One block of one row, held in registers, against its columns; sets `out` with the first block and adds the others.
-#[inline(always)]
-unsafe fn dots_block<V: Vector, const N: usize>(
-    row: *const f32,
-    x: *const f32,
-    width: usize,
-    columns: &[u32],
-    out: &mut [f32],
-    first: bool,
-) {
-    let weights = load_block::<V, N>(row);
-    for (&column, out) in columns.iter().zip(out) {
-        let x = x.add(column as usize * width);
-        let mut sums = [V::splat(0.0); 2];
-        for (j, weight) in weights.iter().enumerate() {
-            sums[j % 2] = weight.mul_add(V::load(x.add(j * V::LANES)), sums[j % 2]);
+        let mut each = columns.iter().zip(out);
+        if let Some((&column, out)) = each.next() {
+            *out = row_dot::<V, true>(row, x.add(column as usize * width), width, next);
         }
-        let sum = sums[0].add(sums[1]).sum();
-        *out = if first { sum } else { *out + sum };
+        for (&column, out) in each {
+            *out = row_dot::<V, false>(row, x.add(column as usize * width), width, next);
+        }
     }
 }
 
@@ -399,33 +411,30 @@ unsafe fn update_rows<V: Vector, const DX: bool>(
     g: &[f32],
     step: AdamStep,
 ) {
-    let (adam, ahead) = (Adam::<V>::new(step), rows_ahead(width, 3));
-    for (i, &row) in pairs.rows.iter().enumerate() {
-        if let Some(&next) = pairs.rows.get(i + ahead) {
-            state.prefetch(next as usize * width, width);
-        }
-        let row = state.add(row as usize * width);
-        let range = pairs.starts[i] as usize..pairs.starts[i + 1] as usize;
+    let adam = Adam::<V>::new(step);
+    for ((row, next), range) in with_next(pairs.rows, rows_ahead(width, 3)).zip(pairs.ranges()) {
         let (columns, g) = (&pairs.columns[range.clone()], &g[range]);
         by_blocks!(V, width, |N, at| {
-            update_block::<V, DX, N>(&adam, row.add(at), x.add(at), dx.wrapping_add(at), width, columns, g)
+            let ahead = state.wrapping_add(next * width + at);
+            let state = state.add(row * width + at);
+            let gradient = gradient_block::<V, DX, N>(state.w, x.add(at), dx.wrapping_add(at), width, columns, g);
+            adam.apply_block(state, &gradient, ahead);
         });
     }
 }
 
-/// One block of one row: its weights and gradient stay in registers while the columns pass, then Adam is applied, so w,
-/// m and v are read once and written once.
+/// The gradient of one block of a row. It stays in registers while the columns pass, and so do the weights, where their
+/// products go to `dx`: w, m and v are read once and written once.
 #[inline(always)]
-unsafe fn update_block<V: Vector, const DX: bool, const N: usize>(
-    adam: &Adam<V>,
-    at: State,
+unsafe fn gradient_block<V: Vector, const DX: bool, const N: usize>(
+    w: *const f32,
     x: *const f32,
     dx: *mut f32,
     width: usize,
     columns: &[u32],
     g: &[f32],
-) {
-    let weights = load_block::<V, N>(at.w);
+) -> [V; N] {
+    let weights = load_block::<V, N>(w);
     let mut gradient = [V::splat(0.0); N];
     for (&column, &g) in columns.iter().zip(g) {
         let (offset, g) = (column as usize * width, V::splat(g));
@@ -439,9 +448,7 @@ unsafe fn update_block<V: Vector, const DX: bool, const N: usize>(
             }
         }
     }
-    for (j, gradient) in gradient.iter().enumerate() {
-        adam.apply_at(at.add(j * V::LANES), *gradient);
-    }
+    gradient
 }
 
 #[inline(always)]
@@ -486,23 +493,32 @@ pub(super) unsafe fn pair_scale<V: Vector>(g: &mut [f32], columns: &[u32], scale
     }
 }
 
+#[inline(always)]
+unsafe fn probe_block<V: Vector, const N: usize>(from: *const f32, next: *const f32, ahead: usize) -> [V; N] {
+    if ahead > 0 { load_ahead::<V, N>(from, next) } else { load_block::<V, N>(from) }
+}
+
 /// See [`super::roofline::Probes`].
 #[inline(always)]
 pub(super) unsafe fn read_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32 {
     check::rows(rows, width, w.len());
     let w = w.as_ptr();
-    let mut sums = [V::splat(0.0); 8];
-    for (i, &row) in rows.iter().enumerate() {
-        if ahead > 0 && i + ahead < rows.len() {
-            prefetch(w.wrapping_add(rows[i + ahead] as usize * width), width * 4);
-        }
-        let row = w.add(row as usize * width);
-        for at in (0..width).step_by(V::LANES) {
-            let sum = &mut sums[at / V::LANES % 8];
-            *sum = sum.add(V::load(row.add(at)));
-        }
+    let mut sum = V::splat(0.0);
+    for (row, next) in with_next(rows, ahead) {
+        by_blocks!(V, width, |N, at| {
+            let mut block = probe_block::<V, N>(w.add(row * width + at), w.wrapping_add(next * width + at), ahead);
+            // Pairwise, or the additions would wait for one another.
+            let mut n = N;
+            while n > 1 {
+                n /= 2;
+                for j in 0..n {
+                    block[j] = block[j].add(block[j + n]);
+                }
+            }
+            sum = sum.add(block[0]);
+        });
     }
-    sums.into_iter().fold(0.0, |total, sum| total + sum.sum())
+    sum.sum()
 }
 
 /// See [`super::roofline::Probes`].
@@ -510,14 +526,13 @@ pub(super) unsafe fn read_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32],
 pub(super) unsafe fn change_rows<V: Vector>(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) {
     check::rows(rows, width, w.len());
     let (w, one) = (w.as_mut_ptr(), V::splat(1.0));
-    for (i, &row) in rows.iter().enumerate() {
-        if ahead > 0 && i + ahead < rows.len() {
-            prefetch(w.wrapping_add(rows[i + ahead] as usize * width), width * 4);
-        }
-        let row = w.add(row as usize * width);
-        for at in (0..width).step_by(V::LANES) {
-            V::load(row.add(at)).add(one).store(row.add(at));
-        }
+    for (row, next) in with_next(rows, ahead) {
+        by_blocks!(V, width, |N, at| {
+            let block = probe_block::<V, N>(w.add(row * width + at), w.wrapping_add(next * width + at), ahead);
+            for (j, vector) in block.into_iter().enumerate() {
+                vector.add(one).store(w.add(row * width + at + j * V::LANES));
+            }
+        });
     }
 }
 

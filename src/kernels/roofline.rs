@@ -28,11 +28,11 @@ const AHEAD: [usize; 3] = [0, 32, 64];
 #[derive(Clone, Copy)]
 pub struct Probes {
     /// Adds up `width` values of every row listed, prefetching the row `ahead` places on; none with 0.
-    pub(super) read_rows: fn(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32,
+    pub read_rows: fn(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32,
     /// Adds 1 to every value of the rows listed.
-    pub(super) change_rows: fn(w: &mut [f32], width: usize, rows: &[u32], ahead: usize),
+    pub change_rows: fn(w: &mut [f32], width: usize, rows: &[u32], ahead: usize),
     /// `rounds` times a fixed number of independent multiply-adds on registers; returns how many operations.
-    pub(super) multiply_add: fn(rounds: usize) -> f64,
+    pub multiply_add: fn(rounds: usize) -> f64,
 }
 
 /// Ceilings for a number of threads. GB are 10⁹ bytes; a multiply-add is two operations.
