@@ -4,18 +4,13 @@
 //! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod check;
-#[cfg(target_arch = "x86_64")]
-mod generic;
+pub mod compact;
 pub mod memory;
 pub mod portable;
 pub mod roofline;
 #[cfg(target_arch = "x86_64")]
-mod vector;
+mod x86;
 
 use crate::network::AdamStep;
 use std::ops::Range;
@@ -114,6 +109,8 @@ pub struct Kernels {
     pub pair_exp: fn(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]),
     /// `g[p] *= scale[columns[p]]` for every pair p.
     pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
+    /// Row kernels on rows of fewer bytes.
+    pub compact: compact::CompactKernels,
     /// The set's ceilings.
     pub probes: roofline::Probes,
 }
@@ -132,9 +129,9 @@ pub fn all_supported() -> Vec<&'static Kernels> {
         use std::arch::is_x86_feature_detected as has;
         if has!("avx2") && has!("fma") {
             if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-                sets.push(&avx512::KERNELS);
+                sets.push(&x86::avx512::KERNELS);
             }
-            sets.push(&avx2::KERNELS);
+            sets.push(&x86::avx2::KERNELS);
         }
     }
     sets.push(&portable::KERNELS);

@@ -1,7 +1,7 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
 use super::roofline::Probes;
-use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check};
+use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, compact};
 use crate::network::AdamStep;
 
 /// The portable set.
@@ -21,6 +21,7 @@ pub const KERNELS: Kernels = Kernels {
     pair_max,
     pair_exp,
     pair_scale,
+    compact: compact::PORTABLE,
     probes: Probes { read_rows, change_rows, multiply_add },
 };
 

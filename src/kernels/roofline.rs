@@ -82,6 +82,13 @@ pub fn measure(threads: usize) -> io::Result<Roofline> {
     })
 }
 
+fn bf16_dot() -> Option<fn(usize) -> f64> {
+    #[cfg(target_arch = "x86_64")]
+    return super::x86::bf16_dot();
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// A table of random rows; [`measure`] asks it everything, a benchmark may ask single questions.
 pub struct Table {
     pub values: Buffer<f32>,
@@ -112,7 +119,7 @@ impl Table {
             random_read: self.random_read(kernels(), threads, time),
             random_update: self.random_update(kernels(), threads, time),
             f32_multiply_add: rate(threads, time, |_| || (kernels().probes.multiply_add)(1 << 14)),
-            bf16_dot: None,
+            bf16_dot: bf16_dot().map(|dot| rate(threads, time, |_| || dot(1 << 14))),
         }
     }
 
