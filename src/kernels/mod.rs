@@ -5,8 +5,8 @@
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
 mod check;
-pub mod compact;
 pub mod memory;
+pub mod packed;
 pub mod portable;
 pub mod roofline;
 #[cfg(target_arch = "x86_64")]
@@ -109,8 +109,8 @@ pub struct Kernels {
     pub pair_exp: fn(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]),
     /// `g[p] *= scale[columns[p]]` for every pair p.
     pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
-    /// Row kernels on rows of fewer bytes.
-    pub compact: compact::CompactKernels,
+    /// Updates of rows whose moments take half the bytes.
+    pub packed: packed::PackedKernels,
     /// The set's ceilings.
     pub probes: roofline::Probes,
 }
