@@ -108,20 +108,17 @@ pub fn read_file(path: &Path) -> Result<File, RecordError> {
         }
     }
     for record in reader.records() {
-        let parsed = record.and_then(|record| {
-            let line = record.position().map_or(0, csv::Position::line);
-            if record.len() != header.len() {
-                let reason = format!("{} cells where the header has {}", record.len(), header.len());
-                return Ok(Err((line, reason)));
+        let row = match &record {
+            Ok(record) if record.len() != header.len() => {
+                Err(format!("{} cells where the header has {}", record.len(), header.len()))
             }
-            Ok(record.deserialize::<Row>(Some(&header)).map_err(|error| (line, error.to_string())))
-        });
-        match parsed {
-            Ok(Ok(row)) => file.rows.push(row),
-            Ok(Err((line, reason))) => {
-                file.warnings.push(format!("{}:{line}: row left out: {reason}", path.display()));
-            }
-            Err(error) => file.warnings.push(format!("{}: row left out: {error}", path.display())),
+            Ok(record) => record.deserialize::<Row>(Some(&header)).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let line = record.ok().and_then(|record| record.position().map(csv::Position::line)).unwrap_or_default();
+        match row {
+            Ok(row) => file.rows.push(row),
+            Err(reason) => file.warnings.push(format!("{}:{line}: row left out: {reason}", path.display())),
         }
     }
     Ok(file)
