@@ -2,6 +2,8 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub mod reference;
+
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
 use std::sync::Arc;
@@ -162,7 +164,9 @@ pub struct Entry {
 }
 
 /// Every engine there is.
-pub const REGISTRY: &[Entry] = &[];
+pub const REGISTRY: &[Entry] = &[
+    Entry { name: "reference", summary: "Plain scalar f64: what the others are checked against.", build: reference::build },
+];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {
