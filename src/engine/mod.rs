@@ -2,6 +2,7 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub mod reference;
 pub mod sparse_cpu;
 
 use crate::data::Batch;
@@ -189,6 +190,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "sparse-cpu:top-k",
         summary: "the true top neurons: the oracle that hashing approximates",
         build: sparse_cpu::build_top_k,
+    },
+    Entry {
+        name: "reference",
+        summary: "Plain scalar f64: what the others are checked against.",
+        build: reference::build,
     },
 ];
 
