@@ -2,6 +2,7 @@
 
 use super::SparseCpu;
 use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::kernels::memory::HugePages;
 use crate::selection::{All, Neurons, Random, Sampler, Selection, TopK};
 use serde::Deserialize;
 
@@ -14,6 +15,8 @@ pub struct Options {
     pub output: Output,
     /// Neurons chosen a sample by `uniform`, `frequency` and `top-k`, beside the true labels.
     pub count: usize,
+    /// Whether weights and optimiser state ask for huge pages.
+    pub huge_pages: HugePages,
 }
 
 /// The output layer's selection.
@@ -29,7 +32,7 @@ pub enum Output {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { output: Output::default(), count: 1000 }
+        Self { output: Output::default(), count: 1000, huge_pages: HugePages::Ask }
     }
 }
 
