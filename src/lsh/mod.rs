@@ -11,6 +11,7 @@
 //! | [`Tables`] | T tables in flat memory, built in parallel by counting sort |
 //! | [`schedule`] | when to rebuild, when to draw new functions |
 
+mod block;
 mod hasher;
 pub mod schedule;
 pub mod settings;
@@ -18,6 +19,7 @@ mod simhash;
 mod tables;
 mod wta;
 
+pub use block::Simd;
 pub use hasher::Hasher;
 pub use schedule::{Rebuild, RebuildSchedule, RebuildSettings};
 pub use settings::{Family, Insertion, LshSettings, Packing};
