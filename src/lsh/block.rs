@@ -4,17 +4,10 @@
 //! coordinates of every row. So sixteen rows are transposed into a block in first-level cache, one group of sixteen
 //! lanes a coordinate, and every lane computes the hash of its own row with the arithmetic of the scalar code, in the
 //! same order: the results agree bit for bit.
-//!
-//! The kernels are plain loops over `[_; LANES]`, compiled three times, with AVX-512, with AVX2 and for any CPU; the
-//! compiler turns each loop into one, two or four instructions. [`simd_versions`] writes the three versions down.
 
-/// Rows hashed side by side.
-pub(super) const LANES: usize = 16;
+pub(super) use super::lanes::{LANES, Lanes};
 
-/// One value of each of the rows.
-pub(super) type Lanes<E> = [E; LANES];
-
-/// The instruction set a bulk kernel is compiled for.
+/// The instruction set that bulk kernels run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Simd {
     Avx512,
@@ -42,60 +35,67 @@ impl Simd {
 
     /// The same choice as [`kernels`](crate::kernels::kernels) made.
     pub fn chosen() -> Self {
-        match crate::kernels::kernels().name {
-            "avx512" => Self::Avx512,
-            "avx2" => Self::Avx2,
-            _ => Self::Portable,
+        let name = crate::kernels::kernels().name;
+        let same = |simd: &Self| name == simd.name();
+        Self::supported().into_iter().find(same).unwrap_or(Self::Portable)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Portable => "portable",
         }
     }
 }
 
-/// Compiles a function once for each [`Simd`] and adds a first argument that chooses among them.
+/// Compiles a kernel that is generic over [`Lanes`] once for each [`Simd`]; the first argument chooses among them.
 macro_rules! simd_versions {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $type:ty),* $(,)?) $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident = $kernel:ident($($arg:ident: $type:ty),* $(,)?)) => {
         $(#[$meta])*
-        $vis fn $name(simd: $crate::lsh::block::Simd, $($arg: $type),*) {
-            #[inline(always)]
-            fn plain($($arg: $type),*) $body
+        $vis fn $name(simd: $crate::lsh::Simd, $($arg: $type),*) {
+            use $crate::lsh::lanes;
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2")]
             fn avx2($($arg: $type),*) {
-                plain($($arg),*)
+                // SAFETY: whoever runs this has AVX2.
+                $kernel(unsafe { lanes::Avx2::new() }, $($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl")]
             fn avx512($($arg: $type),*) {
-                plain($($arg),*)
+                // SAFETY: whoever runs this has AVX-512F.
+                $kernel(unsafe { lanes::Avx512::new() }, $($arg),*)
             }
             match simd {
-                // SAFETY: `Simd::supported` and `Simd::chosen`, the only sources of these two, have asked the CPU.
+                // SAFETY: `Hasher` takes only what `Simd::supported` names, which has asked the CPU.
                 #[cfg(target_arch = "x86_64")]
-                $crate::lsh::block::Simd::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::lsh::Simd::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
-                $crate::lsh::block::Simd::Avx2 => unsafe { avx2($($arg),*) },
-                _ => plain($($arg),*),
+                $crate::lsh::Simd::Avx2 => unsafe { avx2($($arg),*) },
+                _ => $kernel(lanes::Portable, $($arg),*),
             }
         }
     };
 }
 pub(super) use simd_versions;
 
-/// `block[c][lane] = x[lane * stride + c]` for `lanes` rows and every coordinate of the block; lanes beyond hold
-/// anything finite.
+/// `block[c][lane] = x[lane * stride + c]` for `lanes` rows and every coordinate of the block; lanes beyond keep what
+/// they held.
 #[inline(always)]
-pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [Lanes<f32>]) {
-    let width = block.len();
+pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [[f32; LANES]]) {
     let mut done = 0;
     if lanes == LANES {
-        while done + LANES <= width {
-            let mut tile = [[0.0; LANES]; LANES];
-            for (lane, row) in tile.iter_mut().enumerate() {
+        let (tiles, _) = block.as_chunks_mut::<LANES>();
+        let (mut a, mut b) = ([[0.0; LANES]; LANES], [[0.0; LANES]; LANES]);
+        for tile in tiles {
+            for (lane, row) in a.iter_mut().enumerate() {
                 row.copy_from_slice(&x[lane * stride + done..][..LANES]);
             }
-            for _ in 0..4 {
-                tile = interleave(&tile);
-            }
-            block[done..done + LANES].copy_from_slice(&tile);
+            interleave(&a, &mut b);
+            interleave(&b, &mut a);
+            interleave(&a, &mut b);
+            interleave(&b, tile);
             done += LANES;
         }
     }
@@ -108,18 +108,13 @@ pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [Lan
 
 /// A perfect shuffle: the rows of the first half zipped with those of the second. Four of them transpose a tile.
 #[inline(always)]
-fn interleave(tile: &[Lanes<f32>; LANES]) -> [Lanes<f32>; LANES] {
-    let mut out = [[0.0; LANES]; LANES];
-    for i in 0..LANES / 2 {
-        let (a, b) = (tile[i], tile[i + LANES / 2]);
-        for j in 0..LANES / 2 {
-            out[2 * i][2 * j] = a[j];
-            out[2 * i][2 * j + 1] = b[j];
-            out[2 * i + 1][2 * j] = a[LANES / 2 + j];
-            out[2 * i + 1][2 * j + 1] = b[LANES / 2 + j];
-        }
+fn interleave(tile: &[[f32; LANES]; LANES], out: &mut [[f32; LANES]; LANES]) {
+    const HALF: usize = LANES / 2;
+    for i in 0..HALF {
+        let (a, b) = (tile[i], tile[i + HALF]);
+        out[2 * i] = std::array::from_fn(|j| if j % 2 == 0 { a[j / 2] } else { b[j / 2] });
+        out[2 * i + 1] = std::array::from_fn(|j| if j % 2 == 0 { a[HALF + j / 2] } else { b[HALF + j / 2] });
     }
-    out
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@
 
 mod block;
 mod hasher;
+mod lanes;
 pub mod schedule;
 pub mod settings;
 mod simhash;

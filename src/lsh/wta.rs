@@ -7,7 +7,7 @@
 //! On a dense vector WTA and DWTA are the same. On a sparse one WTA takes absent coordinates for zeros; DWTA looks at
 //! the present ones only, and a bin that holds none takes the code of another bin, found by a fixed probe sequence.
 
-use super::block::{LANES, simd_versions, transpose};
+use super::block::{LANES, Lanes, simd_versions, transpose};
 use super::{Family, LshError, LshSettings, Packing};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -142,32 +142,29 @@ impl Wta {
 
 simd_versions! {
     /// Hashes the rows of `x`; `out` takes a run of indices for each table.
-    pub(super) fn hash_rows(this: &Wta, x: &[f32], stride: usize, out: &mut [u32]) {
-        let rows = x.len() / stride;
-        let mut block = vec![[0.0_f32; LANES]; this.width];
-        for first in (0..rows).step_by(LANES) {
-            let lanes = LANES.min(rows - first);
-            transpose(&x[first * stride..], stride, lanes, &mut block);
-            for table in 0..this.tables {
-                let size = this.bits * this.bin;
-                let mut index = [0_u32; LANES];
-                for bin in this.coordinates[table * size..][..size].chunks_exact(this.bin) {
-                    let mut best = block[bin[0] as usize];
-                    let mut code = [0_u32; LANES];
-                    for (position, &coordinate) in bin.iter().enumerate().skip(1) {
-                        let value = &block[coordinate as usize];
-                        for lane in 0..LANES {
-                            let wins = value[lane] > best[lane];
-                            best[lane] = if wins { value[lane] } else { best[lane] };
-                            code[lane] = if wins { position as u32 } else { code[lane] };
-                        }
-                    }
-                    for lane in 0..LANES {
-                        index[lane] = (index[lane] << this.shift) + code[lane];
-                    }
+    pub(super) fn hash_rows = rows_kernel(this: &Wta, x: &[f32], stride: usize, out: &mut [u32])
+}
+
+#[inline(always)]
+fn rows_kernel<L: Lanes>(l: L, this: &Wta, x: &[f32], stride: usize, out: &mut [u32]) {
+    let rows = x.len() / stride;
+    let mut block = vec![[0.0_f32; LANES]; this.width];
+    for first in (0..rows).step_by(LANES) {
+        let lanes = LANES.min(rows - first);
+        transpose(&x[first * stride..], stride, lanes, &mut block);
+        let mut bins = this.coordinates.chunks_exact(this.bin);
+        for table in 0..this.tables {
+            let mut index = l.splat_int(0);
+            for bin in bins.by_ref().take(this.bits) {
+                let mut best = l.load(&block[bin[0] as usize]);
+                let mut code = l.splat_int(0);
+                for (position, &coordinate) in (1..).zip(&bin[1..]) {
+                    (best, code) = l.winner(best, code, l.load(&block[coordinate as usize]), position);
                 }
-                out[table * rows + first..][..lanes].copy_from_slice(&index[..lanes]);
+                index = l.pack(index, this.shift, code);
             }
+            let index = l.store_int(index).map(|index| index as u32);
+            out[table * rows + first..][..lanes].copy_from_slice(&index[..lanes]);
         }
     }
 }
