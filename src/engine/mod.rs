@@ -2,6 +2,9 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub(crate) mod common;
+pub mod dense_cpu;
+pub mod exact_top_k;
 pub mod reference;
 
 use crate::data::Batch;
@@ -165,7 +168,12 @@ pub struct Entry {
 
 /// Every engine there is.
 pub const REGISTRY: &[Entry] = &[
-    Entry { name: "reference", summary: "Plain scalar f64: what the others are checked against.", build: reference::build },
+    Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
+    Entry {
+        name: "reference",
+        summary: "Plain scalar f64: what the others are checked against.",
+        build: reference::build,
+    },
 ];
 
 /// Looks an engine up by name.

@@ -140,7 +140,8 @@ impl Network {
                     delta = present
                         .iter()
                         .map(|&(i, x)| {
-                            let through: f64 = (0..layer.outputs).map(|o| delta[o] * layer.weights[layer.at(i, o)]).sum();
+                            let through: f64 =
+                                (0..layer.outputs).map(|o| delta[o] * layer.weights[layer.at(i, o)]).sum();
                             if x > 0.0 { through } else { 0.0 }
                         })
                         .collect();

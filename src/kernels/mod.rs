@@ -4,7 +4,9 @@
 //! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
+pub mod gemm;
 pub mod portable;
+pub mod softmax;
 
 use crate::network::AdamStep;
 use std::sync::OnceLock;
