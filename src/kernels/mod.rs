@@ -4,18 +4,17 @@
 //! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
-pub mod gemm;
-pub mod portable;
-pub mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod check;
+pub mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod generic;
 pub mod memory;
 pub mod portable;
+pub mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
