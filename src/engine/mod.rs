@@ -2,6 +2,9 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub mod reference;
+pub mod sparse_cpu;
+
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
 use std::sync::Arc;
@@ -162,7 +165,38 @@ pub struct Entry {
 }
 
 /// Every engine there is.
-pub const REGISTRY: &[Entry] = &[];
+pub const REGISTRY: &[Entry] = &[
+    Entry {
+        name: "lsh-cpu",
+        summary: "SLIDE: active neurons from hash tables, on the CPU",
+        build: sparse_cpu::build_lsh,
+    },
+    Entry {
+        name: "sparse-cpu:all",
+        summary: "the sparse engine with every neuron active: a check",
+        build: sparse_cpu::build_all,
+    },
+    Entry {
+        name: "sparse-cpu:uniform",
+        summary: "random neurons in place of hashed ones: sampled softmax",
+        build: sparse_cpu::build_uniform,
+    },
+    Entry {
+        name: "sparse-cpu:frequency",
+        summary: "random neurons in proportion to label frequency",
+        build: sparse_cpu::build_frequency,
+    },
+    Entry {
+        name: "sparse-cpu:top-k",
+        summary: "the true top neurons: the oracle that hashing approximates",
+        build: sparse_cpu::build_top_k,
+    },
+    Entry {
+        name: "reference",
+        summary: "Plain scalar f64: what the others are checked against.",
+        build: reference::build,
+    },
+];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {
