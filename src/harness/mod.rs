@@ -17,7 +17,7 @@
 //!   engine, so that a machine that warms up or gets noisy neighbours favours none.
 //! - **Failures are rows.** An engine that cannot run, fails, panics or diverges leaves a row with the reason, and the
 //!   next engine runs.
-//! - **Resuming.** A run is known by the hash of everything that was set, the program's revision included; if the
+//! - **Resuming.** A run is known by the hash of everything that was set, program and machine included; if the
 //!   records hold its end, it is not repeated.
 
 mod clock;
@@ -40,7 +40,7 @@ pub use search::Found;
 use crate::data::Dataset;
 use crate::engine::{self, Engine, EngineError, EngineSettings};
 use crate::experiment::{Contestant, Data, Experiment, Scale, Search};
-use crate::record::Row;
+use crate::record::{self, Row};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,8 +66,8 @@ pub struct Options {
     /// A limit on every run's training clock, seconds, on top of the file's.
     pub seconds: Option<f64>,
     pub allow_software: bool,
-    /// Revision of the program: records of another one do not stand in for a run.
-    pub revision: String,
+    /// Program and machine: records of others do not stand in for a run.
+    pub identity: String,
 }
 
 /// What became of the runs of an experiment.
@@ -139,7 +139,7 @@ impl Harness<'_> {
                     judge: Judge::test(data, experiment.run.eval_sample),
                     ..self.plan(entry, data, engine, seed, &counts)
                 };
-                tally += trial::run(self, &plan)?;
+                tally += trial::run(self, &plan)?.0;
             }
         }
         Ok(tally)
@@ -159,7 +159,7 @@ impl Harness<'_> {
                 stage: "train".into(),
                 status: "failed".into(),
                 reason: reason.into(),
-                time: clock::utc_now(),
+                time: record::now(),
                 ..Row::default()
             };
             (self.sink)(&row)?;
@@ -222,9 +222,9 @@ struct Limits {
 /// What a run is judged by.
 struct Judge<'a> {
     split: &'a crate::data::Split,
-    /// Rows of the evaluations during training.
+    /// Rows of the evaluations during training; none if only the end counts.
     sample: Vec<u32>,
-    /// Rows of the last evaluation; none where the sample is all there is to be judged by.
+    /// Rows of the last evaluation.
     all: Vec<u32>,
 }
 
