@@ -1,0 +1,192 @@
+//! Winner-takes-all hashing (Yagnik et al. 2011) and its densified form for sparse vectors (Chen & Shrivastava 2018).
+//!
+//! The coordinates are permuted at random and cut into bins of m; the code of a bin is the position of its largest
+//! coordinate, the first one where several are equal. As many permutations are drawn as K·T bins need; coordinates
+//! left over at the end of a permutation are not used by it.
+//!
+//! On a dense vector WTA and DWTA are the same. On a sparse one WTA takes absent coordinates for zeros; DWTA looks at
+//! the present ones only, and a bin that holds none takes the code of another bin, found by a fixed probe sequence.
+
+use super::{Family, LshError, LshSettings, Packing};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg64Mcg;
+
+/// Rows hashed side by side.
+const LANES: usize = 16;
+/// Probes of the densification before a bin is left with code 0.
+const ATTEMPTS: u32 = 100;
+const NONE: u32 = u32::MAX;
+
+#[derive(Clone, Debug)]
+pub(super) struct Wta {
+    densified: bool,
+    bits: usize,
+    tables: usize,
+    width: usize,
+    /// m, at most the width.
+    bin: usize,
+    /// Bits by which the code of one bin is shifted against the next one's.
+    shift: u32,
+    /// Coordinates of every bin: K·T x m, bins of a table side by side.
+    coordinates: Vec<u32>,
+    /// For every permutation and coordinate its place in `coordinates`, or [`NONE`].
+    places: Vec<u32>,
+}
+
+impl Wta {
+    pub(super) fn new(settings: &LshSettings, width: usize, seed: u64) -> Result<Self, LshError> {
+        if !(2..=256).contains(&settings.bin) {
+            return Err(LshError::new("bin", settings.bin, "a bin size from 2 to 256"));
+        }
+        let code_bits = usize::BITS - (settings.bin - 1).leading_zeros();
+        let shift = match settings.packing {
+            Packing::Exact => code_bits,
+            Packing::Released => (settings.bin as f64).ln() as u32,
+        };
+        if settings.bits as u64 * u64::from(code_bits) > 31 {
+            let most = 31 / code_bits;
+            return Err(LshError::new("bits", settings.bits, format!("at most {most} with bins of {}", settings.bin)));
+        }
+        let bin = settings.bin.min(width);
+        let functions = settings.bits * settings.tables;
+        let mut coordinates = Vec::with_capacity(functions * bin);
+        let mut places = Vec::new();
+        let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        let mut permutation: Vec<u32> = (0..width as u32).collect();
+        while coordinates.len() < functions * bin {
+            permutation.shuffle(&mut rng);
+            let used = (width / bin * bin).min(functions * bin - coordinates.len());
+            let start = places.len();
+            places.resize(start + width, NONE);
+            for &coordinate in &permutation[..used] {
+                places[start + coordinate as usize] = coordinates.len() as u32;
+                coordinates.push(coordinate);
+            }
+        }
+        Ok(Self {
+            densified: settings.family == Family::Dwta,
+            bits: settings.bits,
+            tables: settings.tables,
+            width,
+            bin,
+            shift,
+            coordinates,
+            places,
+        })
+    }
+
+    /// The largest sum of shifted codes, plus one.
+    pub(super) fn buckets(&self) -> usize {
+        (0..self.bits as u32).map(|j| (self.bin - 1) << (j * self.shift)).sum::<usize>() + 1
+    }
+
+    /// Packs the codes of all functions into one index a table.
+    fn pack(&self, code: impl Fn(usize) -> u32, out: &mut [u32]) {
+        assert_eq!(out.len(), self.tables);
+        for (table, out) in out.iter_mut().enumerate() {
+            *out = (0..self.bits).fold(0, |index, j| (index << self.shift) + code(table * self.bits + j));
+        }
+    }
+
+    pub(super) fn hash(&self, x: &[f32], out: &mut [u32]) {
+        self.pack(
+            |function| {
+                let bin = &self.coordinates[function * self.bin..][..self.bin];
+                let mut best = (x[bin[0] as usize], 0);
+                for (position, &coordinate) in bin.iter().enumerate().skip(1) {
+                    let value = x[coordinate as usize];
+                    if value > best.0 {
+                        best = (value, position as u32);
+                    }
+                }
+                best.1
+            },
+            out,
+        );
+    }
+
+    pub(super) fn hash_sparse(&self, indices: &[u32], values: &[f32], out: &mut [u32]) {
+        if !self.densified {
+            let mut x = vec![0.0; self.width];
+            for (&i, &v) in indices.iter().zip(values) {
+                x[i as usize] = v;
+            }
+            return self.hash(&x, out);
+        }
+        let functions = self.bits * self.tables;
+        let mut best = vec![(0.0_f32, NONE); functions];
+        for places in self.places.chunks_exact(self.width) {
+            for (&i, &value) in indices.iter().zip(values) {
+                let place = places[i as usize];
+                if place == NONE || value == 0.0 {
+                    continue;
+                }
+                let (function, position) = (place as usize / self.bin, place % self.bin as u32);
+                let best = &mut best[function];
+                if best.1 == NONE || value > best.0 || (value == best.0 && position < best.1) {
+                    *best = (value, position);
+                }
+            }
+        }
+        self.pack(
+            |function| {
+                (0..=ATTEMPTS)
+                    .map(|attempt| best[donor(function, attempt, functions)].1)
+                    .find(|&code| code != NONE)
+                    .unwrap_or(0)
+            },
+            out,
+        );
+    }
+
+    pub(super) fn hash_rows(&self, x: &[f32], stride: usize, out: &mut [u32]) {
+        let rows = x.len() / stride;
+        let mut block = vec![[0.0_f32; LANES]; self.width];
+        for first in (0..rows).step_by(LANES) {
+            let lanes = LANES.min(rows - first);
+            transpose(&x[first * stride..], stride, lanes, &mut block);
+            for table in 0..self.tables {
+                let mut index = [0_u32; LANES];
+                for bin in
+                    self.coordinates[table * self.bits * self.bin..][..self.bits * self.bin].chunks_exact(self.bin)
+                {
+                    let mut best = block[bin[0] as usize];
+                    let mut code = [0_u32; LANES];
+                    for (position, &coordinate) in bin.iter().enumerate().skip(1) {
+                        let value = &block[coordinate as usize];
+                        for lane in 0..LANES {
+                            let wins = value[lane] > best[lane];
+                            best[lane] = if wins { value[lane] } else { best[lane] };
+                            code[lane] = if wins { position as u32 } else { code[lane] };
+                        }
+                    }
+                    for lane in 0..LANES {
+                        index[lane] = (index[lane] << self.shift) + code[lane];
+                    }
+                }
+                out[table * rows + first..][..lanes].copy_from_slice(&index[..lanes]);
+            }
+        }
+    }
+}
+
+/// The bin that `function` asks at its `attempt`-th probe; at attempt 0 itself.
+fn donor(function: usize, attempt: u32, functions: usize) -> usize {
+    if attempt == 0 {
+        return function;
+    }
+    let mut h = (function as u64) << 32 | u64::from(attempt);
+    h = (h ^ h >> 33).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
+    h = (h ^ h >> 33).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
+    ((h ^ h >> 33) % functions as u64) as usize
+}
+
+/// `block[c][lane] = x[lane][c]`; lanes beyond `lanes` keep what they held.
+pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [[f32; LANES]]) {
+    for lane in 0..lanes {
+        for (block, &x) in block.iter_mut().zip(&x[lane * stride..]) {
+            block[lane] = x;
+        }
+    }
+}
