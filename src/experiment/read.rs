@@ -119,12 +119,10 @@ fn inherit(base: &[Value], entry: Value) -> Value {
 fn with_remedy(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {
-        Some((typed, known)) if message.starts_with("unknown") => {
-            match super::nearest(typed, known.iter().copied()) {
-                Some(name) => format!("{message}; did you mean `{name}`?"),
-                None => message.to_owned(),
-            }
-        }
+        Some((typed, known)) if message.starts_with("unknown") => match super::nearest(typed, known.iter().copied()) {
+            Some(name) => format!("{message}; did you mean `{name}`?"),
+            None => message.to_owned(),
+        },
         _ => message.to_owned(),
     }
 }

@@ -15,11 +15,8 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Runs a plan unless the records show it finished, and records how it went; beside the tally, the P@1 it ended with.
 pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tally, Option<f64>)> {
-    let shape = Shape {
-        inputs: plan.data.inputs,
-        hidden: harness.experiment.network.hidden.clone(),
-        labels: plan.data.labels,
-    };
+    let shape =
+        Shape { inputs: plan.data.inputs, hidden: harness.experiment.network.hidden.clone(), labels: plan.data.labels };
     let training = Training { learning_rate: plan.rate, ..harness.experiment.training.clone() };
     let identity = Row {
         experiment: harness.experiment.name.clone(),
