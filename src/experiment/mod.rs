@@ -213,7 +213,7 @@ pub struct Contestant {
     pub name: String,
     /// Name of its curve.
     #[serde(default)]
-    label: Option<String>,
+    pub label: Option<String>,
     /// Instead of the experiment's; a rate of the `[[data]]` entry goes before it.
     #[serde(default, deserialize_with = "fields::positive_option")]
     pub learning_rate: Option<f32>,
@@ -251,17 +251,9 @@ impl Experiment {
         found.or(engine.learning_rate).unwrap_or(self.training.learning_rate)
     }
 
-    /// The data entries one of `wanted` names (by source or a part of it); all of them if `wanted` is empty.
-    pub fn keep_data(&mut self, wanted: &[String]) {
-        if !wanted.is_empty() {
-            self.data.retain(|data| wanted.iter().any(|w| data.source.contains(w.as_str())));
-        }
-    }
-
-    /// The engines one of `wanted` names (by label or name); all of them if `wanted` is empty.
-    pub fn keep_engines(&mut self, wanted: &[String]) {
-        if !wanted.is_empty() {
-            self.engines.retain(|engine| wanted.iter().any(|w| w == engine.label() || *w == engine.name));
-        }
+    /// Its name in records: that of the file, and the scale where it is not `quick`, so that no table or curve mixes
+    /// the two.
+    pub fn id(&self, scale: Scale) -> String {
+        if scale == Scale::Quick { self.name.clone() } else { format!("{}-{}", self.name, scale.name()) }
     }
 }

@@ -33,11 +33,11 @@ pub use clock::{Clock, Stopwatch, SystemClock};
 pub use evaluate::{EVALUATED, Precision, evaluate};
 pub use memory::PeakMemory;
 pub use observe::{Event, Observer, Silent};
-pub use order::{Batches, holdout, sample, shuffled};
+pub use order::{Batches, holdout};
 pub use schedule::Schedule;
 pub use search::Found;
 
-use crate::data::Dataset;
+use crate::data::{self, Dataset, Split};
 use crate::engine::{self, Engine, EngineError, EngineSettings};
 use crate::experiment::{Contestant, Data, Experiment, Scale, Search};
 use crate::record::{self, Row};
@@ -152,8 +152,7 @@ impl Harness<'_> {
     pub fn data_failed(&mut self, entry: &Data, reason: &str) -> io::Result<Tally> {
         for engine in &self.experiment.engines {
             let row = Row {
-                experiment: self.experiment.name.clone(),
-                scale: self.options.scale.name().into(),
+                experiment: self.experiment.id(self.options.scale),
                 dataset: entry.source.clone(),
                 engine: engine.label().into(),
                 stage: "train".into(),
@@ -221,7 +220,7 @@ struct Limits {
 
 /// What a run is judged by.
 struct Judge<'a> {
-    split: &'a crate::data::Split,
+    split: &'a Split,
     /// Rows of the evaluations during training; none if only the end counts.
     sample: Vec<u32>,
     /// Rows of the last evaluation.
@@ -231,7 +230,11 @@ struct Judge<'a> {
 impl<'a> Judge<'a> {
     fn test(data: &'a Dataset, count: usize) -> Self {
         let rows = data.test.rows();
-        Judge { split: &data.test, sample: sample(rows, count, order::SAMPLE_SEED), all: (0..rows as u32).collect() }
+        Judge {
+            split: &data.test,
+            sample: data::sample(rows, count, order::SAMPLE_SEED),
+            all: (0..rows as u32).collect(),
+        }
     }
 }
 

@@ -1,30 +1,12 @@
 //! The order samples are seen in: a function of seed and epoch alone.
 
-use crate::data::{Batch, Split};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_pcg::Pcg64Mcg;
+use crate::data::{Batch, Split, shuffled};
 
 /// Seed of the evaluation sample: one sample for every engine, seed and run.
 pub(super) const SAMPLE_SEED: u64 = 0;
 
 /// Seed of the rows a learning-rate search holds out of the training set.
 pub(super) const HOLDOUT_SEED: u64 = 1;
-
-/// 0..n, shuffled.
-pub fn shuffled(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    let mut rows: Vec<u32> = (0..n as u32).collect();
-    let mut rng = Pcg64Mcg::seed_from_u64(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ epoch);
-    rows.shuffle(&mut rng);
-    rows
-}
-
-/// A fixed random sample of `count` of `n` rows (all of them, shuffled, if there are fewer).
-pub fn sample(n: usize, count: usize, seed: u64) -> Vec<u32> {
-    let mut rows = shuffled(n, seed, u64::MAX);
-    rows.truncate(count);
-    rows
-}
 
 /// Parts `n` training rows into those that are trained on and `count` (at most half) that judge.
 pub fn holdout(n: usize, count: usize) -> (Vec<u32>, Vec<u32>) {
@@ -79,17 +61,6 @@ impl<'a> Batches<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_order_is_a_permutation_and_differs_by_seed_and_epoch() {
-        let base = shuffled(100, 1, 0);
-        assert_eq!(base, shuffled(100, 1, 0));
-        assert_ne!(base, shuffled(100, 1, 1));
-        assert_ne!(base, shuffled(100, 2, 0));
-        let mut sorted = base;
-        sorted.sort_unstable();
-        assert!(sorted.into_iter().eq(0..100));
-    }
 
     #[test]
     fn held_out_rows_are_not_trained_on() {

@@ -19,8 +19,7 @@ pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tal
         Shape { inputs: plan.data.inputs, hidden: harness.experiment.network.hidden.clone(), labels: plan.data.labels };
     let training = Training { learning_rate: plan.rate, ..harness.experiment.training.clone() };
     let identity = Row {
-        experiment: harness.experiment.name.clone(),
-        scale: harness.options.scale.name().into(),
+        experiment: harness.experiment.id(harness.options.scale),
         dataset: plan.entry.source.clone(),
         fingerprint: format!("{:016x}", plan.data.fingerprint),
         engine: plan.engine.label().into(),
@@ -77,7 +76,10 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
 enum Stop {
     Skipped(String),
     Failed(String),
-    Interrupted,
+    /// By the user; whether its row is written already.
+    Interrupted {
+        recorded: bool,
+    },
     Sink(io::Error),
 }
 
@@ -150,7 +152,11 @@ impl Trial<'_, '_> {
             self.row.host_bytes = Some(memory.host_bytes);
             self.row.device_bytes = Some(memory.device_bytes);
             if self.harness.interrupted() {
-                return Err(self.break_off(engine)?);
+                (self.row.status, self.row.reason) = ("interrupted".into(), self.stopped());
+                if stats.steps > 0 {
+                    self.evaluate(engine, &plan.judge.sample, "sample", false)?;
+                }
+                return Err(Stop::Interrupted { recorded: stats.steps > 0 && !plan.judge.sample.is_empty() });
             }
             self.evaluate(engine, &plan.judge.sample, "sample", false)?;
             let reached = plan.limits.target_p1.is_some_and(|target| self.row.p1.is_some_and(|p1| p1 >= target));
@@ -265,17 +271,6 @@ impl Trial<'_, '_> {
         self.record()
     }
 
-    /// Finishes the row of a run that the user stops.
-    fn break_off(&mut self, engine: &mut dyn Engine) -> Result<Stop, Stop> {
-        self.row.status = "interrupted".into();
-        self.row.reason = format!("stopped by the user at step {}", self.row.step);
-        if self.plan.judge.sample.is_empty() {
-            self.record()?;
-        }
-        self.evaluate(engine, &self.plan.judge.sample, "sample", false)?;
-        Ok(Stop::Interrupted)
-    }
-
     /// Writes the row as it stands.
     fn record(&mut self) -> Result<(), Stop> {
         self.row.total_s = Some((self.harness.clock.now() - self.started).as_secs_f64());
@@ -291,7 +286,13 @@ impl Trial<'_, '_> {
         let (status, reason, tally) = match outcome {
             Ok(()) => return Ok(Tally { finished: 1, ..Tally::default() }),
             Err(Stop::Sink(error)) => return Err(error),
-            Err(Stop::Interrupted) => return Ok(Tally { interrupted: true, ..Tally::default() }),
+            Err(Stop::Interrupted { recorded }) => {
+                let tally = Tally { interrupted: true, ..Tally::default() };
+                if recorded {
+                    return Ok(tally);
+                }
+                ("interrupted", self.stopped(), tally)
+            }
             Err(Stop::Skipped(reason)) => ("skipped", reason, Tally { skipped: 1, ..Tally::default() }),
             Err(Stop::Failed(reason)) => ("failed", reason, Tally { failed: 1, ..Tally::default() }),
         };
@@ -303,6 +304,10 @@ impl Trial<'_, '_> {
             Err(Stop::Sink(error)) => Err(error),
             _ => Ok(tally),
         }
+    }
+
+    fn stopped(&self) -> String {
+        format!("stopped by the user at step {}", self.row.step)
     }
 
     fn tell(&mut self, wall: Duration, last: u64, seconds: Duration) {

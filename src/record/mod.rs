@@ -50,8 +50,6 @@ impl RecordError {
 pub struct Row {
     // What was run.
     pub experiment: String,
-    /// `smoke`, `quick`, `paper`.
-    pub scale: String,
     pub dataset: String,
     /// Fingerprint of the data's content, hexadecimal.
     pub fingerprint: String,
