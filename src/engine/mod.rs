@@ -2,6 +2,9 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub(crate) mod common;
+pub mod dense_cpu;
+pub mod exact_top_k;
 pub mod reference;
 pub mod sparse_cpu;
 
@@ -191,6 +194,7 @@ pub const REGISTRY: &[Entry] = &[
         summary: "the true top neurons: the oracle that hashing approximates",
         build: sparse_cpu::build_top_k,
     },
+    Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
     Entry {
         name: "reference",
         summary: "Plain scalar f64: what the others are checked against.",

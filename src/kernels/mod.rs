@@ -9,10 +9,12 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod check;
+pub mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod generic;
 pub mod memory;
 pub mod portable;
+pub mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
