@@ -1,7 +1,8 @@
 //! All functions of one family behind one face.
 
+use super::block::Simd;
 use super::simhash::SimHash;
-use super::wta::Wta;
+use super::wta::{self, Wta};
 use super::{Family, LshError, LshSettings};
 use std::ops::Range;
 
@@ -12,6 +13,7 @@ pub struct Hasher {
     width: usize,
     buckets: usize,
     functions: Functions,
+    simd: Simd,
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +48,17 @@ impl Hasher {
                 return Err(LshError::new("family", format!("{:?}", settings.family), "simhash, wta or dwta"));
             }
         };
-        Ok(Self { settings: settings.clone(), width, buckets, functions })
+        Ok(Self { settings: settings.clone(), width, buckets, functions, simd: Simd::chosen() })
+    }
+
+    /// Hashes rows with this instruction set; the results are the same with each.
+    ///
+    /// # Panics
+    /// When this CPU does not run it.
+    pub fn with_simd(mut self, simd: Simd) -> Self {
+        assert!(Simd::supported().contains(&simd), "this CPU does not run {simd:?}");
+        self.simd = simd;
+        self
     }
 
     pub fn settings(&self) -> &LshSettings {
@@ -102,7 +114,7 @@ impl Hasher {
         let x = &x[rows.start * stride..rows.end * stride];
         match &self.functions {
             Functions::SimHash(f) => f.hash_rows(x, stride, out),
-            Functions::Wta(f) => f.hash_rows(x, stride, out),
+            Functions::Wta(f) => wta::hash_rows(self.simd, f, x, stride, out),
         }
     }
 }

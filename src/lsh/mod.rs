@@ -11,13 +11,16 @@
 //! | [`Tables`] | T tables in flat memory, built in parallel by counting sort |
 //! | [`schedule`] | when to rebuild, when to draw new functions |
 
+mod block;
 mod hasher;
+mod lanes;
 pub mod schedule;
 pub mod settings;
 mod simhash;
 mod tables;
 mod wta;
 
+pub use block::Simd;
 pub use hasher::Hasher;
 pub use schedule::{Rebuild, RebuildSchedule, RebuildSettings};
 pub use settings::{Family, Insertion, LshSettings, Packing};

@@ -1,11 +1,9 @@
 //! Signs of sparse random projections.
 
-use super::wta::transpose;
+use super::block::{LANES, transpose};
 use super::{LshError, LshSettings};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-
-const LANES: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(super) struct SimHash {

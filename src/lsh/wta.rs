@@ -7,13 +7,12 @@
 //! On a dense vector WTA and DWTA are the same. On a sparse one WTA takes absent coordinates for zeros; DWTA looks at
 //! the present ones only, and a bin that holds none takes the code of another bin, found by a fixed probe sequence.
 
+use super::block::{LANES, Lanes, simd_versions, transpose};
 use super::{Family, LshError, LshSettings, Packing};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
-/// Rows hashed side by side.
-const LANES: usize = 16;
 /// Probes of the densification before a bin is left with code 0.
 const ATTEMPTS: u32 = 100;
 const NONE: u32 = u32::MAX;
@@ -139,34 +138,33 @@ impl Wta {
             out,
         );
     }
+}
 
-    pub(super) fn hash_rows(&self, x: &[f32], stride: usize, out: &mut [u32]) {
-        let rows = x.len() / stride;
-        let mut block = vec![[0.0_f32; LANES]; self.width];
-        for first in (0..rows).step_by(LANES) {
-            let lanes = LANES.min(rows - first);
-            transpose(&x[first * stride..], stride, lanes, &mut block);
-            for table in 0..self.tables {
-                let mut index = [0_u32; LANES];
-                for bin in
-                    self.coordinates[table * self.bits * self.bin..][..self.bits * self.bin].chunks_exact(self.bin)
-                {
-                    let mut best = block[bin[0] as usize];
-                    let mut code = [0_u32; LANES];
-                    for (position, &coordinate) in bin.iter().enumerate().skip(1) {
-                        let value = &block[coordinate as usize];
-                        for lane in 0..LANES {
-                            let wins = value[lane] > best[lane];
-                            best[lane] = if wins { value[lane] } else { best[lane] };
-                            code[lane] = if wins { position as u32 } else { code[lane] };
-                        }
-                    }
-                    for lane in 0..LANES {
-                        index[lane] = (index[lane] << self.shift) + code[lane];
-                    }
+simd_versions! {
+    /// Hashes the rows of `x`; `out` takes a run of indices for each table.
+    pub(super) fn hash_rows = rows_kernel(this: &Wta, x: &[f32], stride: usize, out: &mut [u32])
+}
+
+#[inline(always)]
+fn rows_kernel<L: Lanes>(l: L, this: &Wta, x: &[f32], stride: usize, out: &mut [u32]) {
+    let rows = x.len() / stride;
+    let mut block = vec![[0.0_f32; LANES]; this.width];
+    for first in (0..rows).step_by(LANES) {
+        let lanes = LANES.min(rows - first);
+        transpose(&x[first * stride..], stride, lanes, &mut block);
+        let mut bins = this.coordinates.chunks_exact(this.bin);
+        for table in 0..this.tables {
+            let mut index = l.splat_int(0);
+            for bin in bins.by_ref().take(this.bits) {
+                let mut best = l.load(&block[bin[0] as usize]);
+                let mut code = l.splat_int(0);
+                for (position, &coordinate) in (1..).zip(&bin[1..]) {
+                    (best, code) = l.winner(best, code, l.load(&block[coordinate as usize]), position);
                 }
-                out[table * rows + first..][..lanes].copy_from_slice(&index[..lanes]);
+                index = l.pack(index, this.shift, code);
             }
+            let index = l.store_int(index).map(|index| index as u32);
+            out[table * rows + first..][..lanes].copy_from_slice(&index[..lanes]);
         }
     }
 }
@@ -180,13 +178,4 @@ fn donor(function: usize, attempt: u32, functions: usize) -> usize {
     h = (h ^ h >> 33).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
     h = (h ^ h >> 33).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
     ((h ^ h >> 33) % functions as u64) as usize
-}
-
-/// `block[c][lane] = x[lane][c]`; lanes beyond `lanes` keep what they held.
-pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [[f32; LANES]]) {
-    for lane in 0..lanes {
-        for (block, &x) in block.iter_mut().zip(&x[lane * stride..]) {
-            block[lane] = x;
-        }
-    }
 }
