@@ -14,8 +14,8 @@ pub mod gemm;
 mod generic;
 pub mod memory;
 pub mod portable;
-pub mod roofline;
 pub mod softmax;
+pub mod roofline;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
