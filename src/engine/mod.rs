@@ -2,6 +2,8 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub mod dense_gpu;
+
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
 use std::sync::Arc;
@@ -162,7 +164,11 @@ pub struct Entry {
 }
 
 /// Every engine there is.
-pub const REGISTRY: &[Entry] = &[];
+pub const REGISTRY: &[Entry] = &[Entry {
+    name: "dense-gpu",
+    summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
+    build: dense_gpu::build,
+}];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {
