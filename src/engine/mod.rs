@@ -7,6 +7,7 @@ pub mod dense_cpu;
 pub mod exact_top_k;
 pub mod reference;
 pub mod sparse_cpu;
+pub mod dense_gpu;
 
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
@@ -201,6 +202,11 @@ pub const REGISTRY: &[Entry] = &[
         build: reference::build,
     },
 ];
+pub const REGISTRY: &[Entry] = &[Entry {
+    name: "dense-gpu",
+    summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
+    build: dense_gpu::build,
+}];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -1,9 +1,14 @@
 //! T hash tables in flat memory.
 //!
-//! A rebuild hashes all weight rows, block by block, then files the ids table by table with a counting sort: count
-//! the ids of every bucket, give each bucket room for at most `capacity`, place the ids. So a table is one run of ids
-//! and one run of offsets, nothing is linked, and a build needs no memory that the first one did not already take.
-//! Tables are filed independently of each other: the result is the same at any number of threads.
+//! A rebuild hashes all weight rows, block by block, then files the ids table by table with a counting sort: count the
+//! ids of every bucket, add the counts up to where each bucket ends, place the ids. A table is thus one run of ids and
+//! one run of offsets; nothing is linked, and a rebuild takes no memory that the first build did not already take.
+//! Tables are filed independently of each other, so the result is the same at any number of threads.
+//!
+//! All ids are filed; a bucket's capacity is applied to what it shows. Under FIFO these are the last ids of its run.
+//! A reservoir keeps a uniform sample of what came, so where too many came a partial shuffle of the run (Fisher and
+//! Yates) brings such a sample to its end: the same distribution as Vitter's algorithm R, without a random number for
+//! every insertion.
 
 use super::{Hasher, Insertion};
 use rayon::prelude::*;
@@ -19,17 +24,12 @@ pub struct Tables {
     capacity: usize,
     insertion: Insertion,
     neurons: usize,
-    /// Ids a table can hold, and one more place for those that find no room.
-    slots: usize,
-    /// T x `slots`.
+    /// T x neurons, in each table bucket after bucket.
     ids: Vec<u32>,
-    /// T x (buckets + 1): where each bucket begins in its table's `ids`.
-    starts: Vec<u32>,
-    /// T x buckets: work space of the placing.
-    rooms: Vec<u32>,
+    /// T x (buckets + 1): where each bucket begins in its table's `ids`, and where the last one ends.
+    offsets: Vec<u32>,
     /// Bucket indices of all neurons: chunk after chunk, in each table after table.
     codes: Vec<u32>,
-    counts: Vec<Occupancy>,
 }
 
 /// How full the tables are.
@@ -59,20 +59,16 @@ impl Occupancy {
 impl Tables {
     /// Empty tables for `neurons` ids under `hasher`'s functions and settings.
     pub fn new(hasher: &Hasher, neurons: usize) -> Self {
-        let (tables, buckets, capacity) = (hasher.tables(), hasher.buckets(), hasher.settings().capacity);
-        let slots = neurons.min(buckets.saturating_mul(capacity)) + 1;
+        let (tables, buckets) = (hasher.tables(), hasher.buckets());
         Self {
             tables,
             buckets,
-            capacity,
+            capacity: hasher.settings().capacity,
             insertion: hasher.settings().insertion,
             neurons,
-            slots,
-            ids: vec![0; tables * slots],
-            starts: vec![0; tables * (buckets + 1)],
-            rooms: vec![0; tables * buckets],
+            ids: vec![0; tables * neurons],
+            offsets: vec![0; tables * (buckets + 1)],
             codes: vec![0; tables * neurons],
-            counts: vec![Occupancy::default(); tables],
         }
     }
 
@@ -96,135 +92,106 @@ impl Tables {
 
     /// The second half of [`build`](Self::build): files every neuron by the bucket indices of the last rehash.
     pub fn insert(&mut self, seed: u64) {
+        if self.neurons == 0 {
+            return;
+        }
         let (tables, neurons, capacity, insertion) = (self.tables, self.neurons, self.capacity, self.insertion);
         let codes = &self.codes;
-        self.ids
-            .par_chunks_mut(self.slots)
-            .zip(self.starts.par_chunks_mut(self.buckets + 1))
-            .zip(self.rooms.par_chunks_mut(self.buckets))
-            .zip(&mut self.counts)
-            .enumerate()
-            .for_each(|(table, (((ids, starts), rooms), count))| {
-                let runs = codes.chunks(CHUNK * tables).enumerate().map(move |(chunk, codes)| {
-                    let rows = CHUNK.min(neurons - chunk * CHUNK);
-                    ((chunk * CHUNK) as u32, &codes[table * rows..][..rows])
+        self.ids.par_chunks_mut(neurons).zip(self.offsets.par_chunks_mut(self.buckets + 1)).enumerate().for_each(
+            |(table, (ids, offsets))| {
+                let runs = codes.chunks(CHUNK * tables).map(|codes| {
+                    let rows = codes.len() / tables;
+                    &codes[table * rows..][..rows]
                 });
-                rooms.fill(0);
-                for (_, run) in runs.clone() {
-                    for &bucket in run {
-                        rooms[bucket as usize] += 1;
-                    }
+                file(runs, ids, offsets);
+                if insertion == Insertion::Reservoir {
+                    sample(
+                        ids,
+                        offsets,
+                        capacity,
+                        seed.wrapping_add((table as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93)),
+                    );
                 }
-                *count = lay_out(rooms, starts, capacity as u32);
-                match insertion {
-                    Insertion::Fifo => place_last(runs, ids, starts, rooms, count.ids),
-                    Insertion::Reservoir => {
-                        let seed = seed.wrapping_add((table as u64 + 1).wrapping_mul(0xD6E8_FEB8_6659_FD93));
-                        place_sample(runs, ids, starts, rooms, capacity as u32, seed);
-                    }
-                }
-            });
+            },
+        );
     }
 
     /// The ids in a bucket: by rising id under FIFO, in no order under reservoir insertion.
     pub fn bucket(&self, table: usize, bucket: u32) -> &[u32] {
-        let starts = &self.starts[table * (self.buckets + 1) + bucket as usize..][..2];
-        &self.ids[table * self.slots..][starts[0] as usize..starts[1] as usize]
+        let offsets = &self.offsets[table * (self.buckets + 1)..][..self.buckets + 1];
+        let (start, end) = (offsets[bucket as usize] as usize, offsets[bucket as usize + 1] as usize);
+        &self.ids[table * self.neurons..][start.max(end.saturating_sub(self.capacity))..end]
     }
 
     pub fn tables(&self) -> usize {
         self.tables
     }
 
+    /// How full the tables are; goes through all offsets.
     pub fn occupancy(&self) -> Occupancy {
-        self.counts.iter().fold(Occupancy::default(), |a, b| Occupancy {
-            buckets: a.buckets + b.buckets,
-            used: a.used + b.used,
-            ids: a.ids + b.ids,
-            dropped: a.dropped + b.dropped,
-            overflowed: a.overflowed + b.overflowed,
-            largest: a.largest.max(b.largest),
-        })
+        let mut count = Occupancy { buckets: (self.tables * self.buckets) as u64, ..Occupancy::default() };
+        for offsets in self.offsets.chunks_exact(self.buckets + 1) {
+            for bucket in offsets.windows(2) {
+                let came = u64::from(bucket[1] - bucket[0]);
+                let kept = came.min(self.capacity as u64);
+                count.used += u64::from(came > 0);
+                count.ids += kept;
+                count.dropped += came - kept;
+                count.overflowed += u64::from(came > kept);
+                count.largest = count.largest.max(came);
+            }
+        }
+        count
     }
 
-    /// Bytes held, work space included.
+    /// Bytes held, the bucket indices included.
     pub fn bytes(&self) -> u64 {
-        4 * (self.ids.len() + self.starts.len() + self.rooms.len() + self.codes.len()) as u64
+        4 * (self.ids.len() + self.offsets.len() + self.codes.len()) as u64
     }
 }
 
-/// Turns the number of ids that come to each bucket (`rooms`) into where it starts, and `rooms` into how many it keeps.
-fn lay_out(rooms: &mut [u32], starts: &mut [u32], capacity: u32) -> Occupancy {
-    let mut count = Occupancy { buckets: rooms.len() as u64, ..Occupancy::default() };
+/// Counting sort of the ids 0, 1, … by their bucket, of which `runs` tells one after another.
+fn file<'a>(runs: impl Iterator<Item = &'a [u32]> + Clone, ids: &mut [u32], offsets: &mut [u32]) {
+    offsets.fill(0);
+    // While the ids are placed, entry b + 1 is where the next id of bucket b goes: at last the bucket's end.
+    let (_, cursors) = offsets.split_first_mut().expect("one offset more than buckets");
+    for &bucket in runs.clone().flatten() {
+        cursors[bucket as usize] += 1;
+    }
     let mut start = 0;
-    for (room, at) in rooms.iter_mut().zip(starts.iter_mut()) {
-        let came = *room;
-        *at = start;
-        *room = came.min(capacity);
-        start += *room;
-        count.used += u64::from(came > 0);
-        count.overflowed += u64::from(came > capacity);
-        count.dropped += u64::from(came - *room);
-        count.largest = count.largest.max(u64::from(came));
+    for cursor in cursors.iter_mut() {
+        start += std::mem::replace(cursor, start);
     }
-    starts[rooms.len()] = start;
-    count.ids = u64::from(start);
-    count
-}
-
-/// Keeps the last ids of every bucket: goes through them backwards and fills each bucket from its end.
-fn place_last<'a>(
-    runs: impl DoubleEndedIterator<Item = (u32, &'a [u32])>,
-    ids: &mut [u32],
-    starts: &[u32],
-    rooms: &mut [u32],
-    total: u64,
-) {
-    let spill = ids.len() - 1;
-    let mut placed = 0;
-    for (first, run) in runs.rev() {
-        for (i, &bucket) in run.iter().enumerate().rev() {
-            let bucket = bucket as usize;
-            let room = rooms[bucket];
-            let left = room.saturating_sub(1);
-            rooms[bucket] = left;
-            let place = if room > 0 { (starts[bucket] + left) as usize } else { spill };
-            ids[place] = first + i as u32;
-            placed += u64::from(room > 0);
-        }
-        if placed == total {
-            break;
+    let mut id = 0;
+    for run in runs {
+        for &bucket in run {
+            let cursor = &mut cursors[bucket as usize];
+            ids[*cursor as usize] = id;
+            *cursor += 1;
+            id += 1;
         }
     }
 }
 
-/// Keeps a uniform sample of the ids of every bucket: Vitter's algorithm R.
-fn place_sample<'a>(
-    runs: impl Iterator<Item = (u32, &'a [u32])>,
-    ids: &mut [u32],
-    starts: &[u32],
-    seen: &mut [u32],
-    capacity: u32,
-    seed: u64,
-) {
-    let spill = ids.len() - 1;
-    seen.fill(0);
-    for (first, run) in runs {
-        for (i, &bucket) in run.iter().enumerate() {
-            let (bucket, id) = (bucket as usize, first + i as u32);
-            let before = seen[bucket];
-            seen[bucket] = before + 1;
-            let draw = (u64::from(before + 1) * random(seed, id)) >> 32;
-            let slot = if before < capacity { before } else { draw as u32 };
-            let place = if slot < capacity { (starts[bucket] + slot) as usize } else { spill };
-            ids[place] = id;
+/// Brings a uniform sample of `capacity` ids to the end of every bucket that has more.
+fn sample(ids: &mut [u32], offsets: &[u32], capacity: usize, seed: u64) {
+    let mut draws = 0;
+    for bucket in offsets.windows(2) {
+        let run = &mut ids[bucket[0] as usize..bucket[1] as usize];
+        if run.len() > capacity {
+            for i in (run.len() - capacity..run.len()).rev() {
+                // A multiple of 2⁻³² times i + 1: no value is more likely than another by more than (i + 1)·2⁻³².
+                let j = (random(seed, draws) * (i as u64 + 1)) >> 32;
+                draws += 1;
+                run.swap(i, j as usize);
+            }
         }
     }
 }
 
-/// 32 random bits for an id: the finalizer of splitmix64 on a counter.
-fn random(seed: u64, id: u32) -> u64 {
-    let mut z = seed.wrapping_add(u64::from(id).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+/// 32 random bits: the finalizer of splitmix64 on a counter.
+fn random(seed: u64, count: u32) -> u64 {
+    let mut z = seed.wrapping_add(u64::from(count).wrapping_mul(0x9E37_79B9_7F4A_7C15));
     z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     (z ^ z >> 31) >> 32
