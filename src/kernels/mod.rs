@@ -14,8 +14,8 @@ pub mod gemm;
 mod generic;
 pub mod memory;
 pub mod portable;
-pub mod softmax;
 pub mod roofline;
+pub mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
