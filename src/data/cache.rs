@@ -20,6 +20,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 const MAGIC: &[u8] = b"slidedat";
@@ -72,7 +73,9 @@ pub(super) fn write(file: &Path, recipe: &str, data: &Dataset) -> io::Result<()>
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
-    let unfinished = file.with_extension(format!("{}.tmp", std::process::id()));
+    static WRITES: AtomicU32 = AtomicU32::new(0);
+    let write = WRITES.fetch_add(1, Ordering::Relaxed);
+    let unfinished = file.with_extension(format!("{}-{write}.tmp", std::process::id()));
     let written = (|| {
         let mut out = Hashed { out: BufWriter::with_capacity(1 << 20, File::create(&unfinished)?), hash: Xxh3::new() };
         out.out.write_all(&[0; 16])?;

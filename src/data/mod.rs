@@ -7,15 +7,19 @@
 mod array;
 mod batch;
 mod cache;
+mod compressed;
 mod error;
+mod idx;
 mod open;
 mod order;
 mod rows;
 mod source;
+pub mod stats;
 pub mod synthetic;
 mod weighting;
 #[cfg(feature = "embedded-data")]
 mod words;
+mod xmc;
 
 pub use array::Array;
 pub use batch::{Batch, Input, Inputs};

@@ -1,7 +1,7 @@
 //! From a [`Source`] to a [`Dataset`].
 
 use super::cache::{self, Unusable};
-use super::{DataError, Dataset, Source, Xmc, synthetic};
+use super::{DataError, Dataset, Source, Xmc, idx, synthetic, xmc};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -108,7 +108,8 @@ fn identity(source: &Source, seed: u64) -> String {
 fn files(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     Ok(match source {
         Source::Xmc(Xmc { train, test, .. }) => vec![train.clone(), test.clone()],
-        _ => vec![],
+        Source::Idx(folder) => idx::files(folder)?.into(),
+        Source::Moby | Source::Webster | Source::Synthetic(_) => vec![],
     })
 }
 
@@ -130,8 +131,7 @@ fn build(source: &Source, options: &OpenOptions) -> Result<Dataset, DataError> {
         #[cfg(not(feature = "embedded-data"))]
         Source::Webster => Err(DataError::NotEmbedded { name: "webster" }),
         Source::Synthetic(synthetic) => Ok(synthetic::generate(synthetic, options.seed, &*options.progress)),
-        Source::Xmc(_) | Source::Idx(_) => {
-            Err(DataError::Source { text: source.to_string(), problem: "this kind of file cannot be read yet".into() })
-        }
+        Source::Xmc(files) => xmc::read(files, &*options.progress),
+        Source::Idx(folder) => idx::read(folder, &*options.progress),
     }
 }

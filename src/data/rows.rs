@@ -1,6 +1,6 @@
 //! Rows being gathered into the arrays of a split.
 
-use super::{Csr, LabelLists};
+use super::{Csr, Features, LabelLists, Split};
 
 /// Sparse rows and their labels, one after another.
 #[derive(Debug)]
@@ -37,6 +37,22 @@ impl Rows {
         self.indices.extend_from_slice(&other.indices);
         self.values.extend_from_slice(&other.values);
         self.labels.extend_from_slice(&other.labels);
+    }
+
+    /// Drops all rows after the first `rows` if they hold nothing; tells whether it could.
+    pub fn truncate_blank(&mut self, rows: usize) -> bool {
+        let blank =
+            self.offsets[rows] == self.indices.len() as u64 && self.label_offsets[rows] == self.labels.len() as u64;
+        if blank {
+            self.offsets.truncate(rows + 1);
+            self.label_offsets.truncate(rows + 1);
+        }
+        blank
+    }
+
+    pub fn into_split(self) -> Split {
+        let (features, labels) = self.into_parts();
+        Split { features: Features::Sparse(features), labels }
     }
 
     pub fn into_parts(self) -> (Csr, LabelLists) {

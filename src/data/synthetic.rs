@@ -133,7 +133,7 @@ pub(super) fn generate(synthetic: &Synthetic, seed: u64, progress: &dyn Progress
     let world = World::new(&counts, seed);
     let train = world.rows(0, counts.train, "generating train rows", progress);
     let test = world.rows(1, counts.test, "generating test rows", progress);
-    let (train, test) = weighting::tf_idf_splits(train, test, counts.inputs);
+    let (train, test) = weighting::tf_idf_splits(train, test);
     let name = Source::Synthetic(*synthetic).to_string();
     let provenance = format!("generated in the shape of {} by seed {seed}", synthetic.published.name());
     Dataset::new(name, counts.inputs, counts.labels, train, test, provenance)

@@ -1,32 +1,29 @@
 //! Term weighting: from counts to (1 + ln tf) · ln(N/df), and rows of length 1.
 
+use super::Split;
 use super::rows::Rows;
-use super::{Csr, Features, LabelLists, Split};
 use rayon::prelude::*;
 
 /// Turns the counts (1 or more) of both sides into tf-idf weights fitted on the training rows, each row of length 1.
-pub(super) fn tf_idf_splits(train: Rows, test: Rows, inputs: usize) -> (Split, Split) {
-    let idf = inverse_document_frequency(&train, inputs);
-    let split = |rows: Rows| {
-        let (features, labels) = weigh_rows(rows, |features, values| {
-            for (&feature, value) in features.iter().zip(values.iter_mut()) {
-                *value = (1.0 + value.ln()) * idf[feature as usize];
-            }
-        });
-        Split { features: Features::Sparse(features), labels }
+pub(super) fn tf_idf_splits(train: Rows, test: Rows) -> (Split, Split) {
+    let idf = inverse_document_frequency(&train, &test);
+    let weigh = |features: &[u32], values: &mut [f32]| {
+        for (&feature, value) in features.iter().zip(values) {
+            *value = (1.0 + value.ln()) * idf[feature as usize];
+        }
     };
-    (split(train), split(test))
+    (weigh_rows(train, weigh), weigh_rows(test, weigh))
 }
 
 /// Gives every row length 1; a row of zeros stays.
 pub(super) fn unit_split(rows: Rows) -> Split {
-    let (features, labels) = weigh_rows(rows, |_, _| {});
-    Split { features: Features::Sparse(features), labels }
+    weigh_rows(rows, |_, _| {})
 }
 
-/// ln(N/df) of every feature; a feature no training row has counts as if one had it.
-fn inverse_document_frequency(train: &Rows, inputs: usize) -> Vec<f32> {
-    let mut rows_with = vec![0u32; inputs];
+/// ln(N/df) of every feature up to the highest that occurs; one that no training row has counts as if one had it.
+fn inverse_document_frequency(train: &Rows, test: &Rows) -> Vec<f32> {
+    let occurring = train.indices.iter().chain(&test.indices).max().map_or(0, |&top| top as usize + 1);
+    let mut rows_with = vec![0u32; occurring];
     for &feature in &train.indices {
         rows_with[feature as usize] += 1;
     }
@@ -35,7 +32,7 @@ fn inverse_document_frequency(train: &Rows, inputs: usize) -> Vec<f32> {
 }
 
 /// Calls `weigh` with the features and values of every row, in parallel over blocks of rows, and normalises the row.
-fn weigh_rows(mut rows: Rows, weigh: impl Fn(&[u32], &mut [f32]) + Sync) -> (Csr, LabelLists) {
+fn weigh_rows(mut rows: Rows, weigh: impl Fn(&[u32], &mut [f32]) + Sync) -> Split {
     const BLOCK: usize = 1024;
     let (offsets, indices) = (&rows.offsets, &rows.indices);
     let mut blocks = Vec::new();
@@ -54,7 +51,7 @@ fn weigh_rows(mut rows: Rows, weigh: impl Fn(&[u32], &mut [f32]) + Sync) -> (Csr
             values = tail;
         }
     });
-    rows.into_parts()
+    rows.into_split()
 }
 
 fn normalise(values: &mut [f32]) {

@@ -66,7 +66,7 @@ pub(super) fn webster(seed: u64) -> Dataset {
         });
     }
     let made = assemble(rows, 3, seed);
-    let (train, test) = weighting::tf_idf_splits(made.train, made.test, made.inputs);
+    let (train, test) = weighting::tf_idf_splits(made.train, made.test);
     let provenance = format!(
         "Webster 1913 and Moby Thesaurus (crates webster 0.3, thesaurus-moby 0.2): words of a definition -> entries \
          listing the word; tf-idf; 80/20 by seed {seed}"
