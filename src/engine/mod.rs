@@ -2,8 +2,12 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub(crate) mod common;
+pub mod dense_cpu;
+pub mod exact_top_k;
 pub mod reference;
 pub mod sparse_cpu;
+pub mod dense_gpu;
 
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
@@ -191,12 +195,18 @@ pub const REGISTRY: &[Entry] = &[
         summary: "the true top neurons: the oracle that hashing approximates",
         build: sparse_cpu::build_top_k,
     },
+    Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
     Entry {
         name: "reference",
         summary: "Plain scalar f64: what the others are checked against.",
         build: reference::build,
     },
 ];
+pub const REGISTRY: &[Entry] = &[Entry {
+    name: "dense-gpu",
+    summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
+    build: dense_gpu::build,
+}];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {

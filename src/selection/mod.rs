@@ -6,11 +6,13 @@
 //! the question "is it the hashing, or only the skipping?".
 
 mod all;
+mod lsh;
 mod marks;
 mod random;
 mod top_k;
 
 pub use all::All;
+pub use lsh::{Fill, HashedSettings, Lsh, Retrieve};
 pub use marks::{ActiveSets, Counts, Marks};
 pub use random::{Random, Sampler};
 pub use top_k::TopK;

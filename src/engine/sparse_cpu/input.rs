@@ -2,6 +2,8 @@
 
 use super::state::{Bias, Matrix};
 use crate::data::{Batch, Inputs};
+use crate::engine::EngineError;
+use crate::kernels::memory::HugePages;
 use crate::kernels::{AdamRows, Pairs, kernels};
 use crate::network::{AdamStep, Layer, Rows};
 use rayon::prelude::*;
@@ -10,7 +12,6 @@ use rayon::prelude::*;
 const CHUNKS: usize = 64;
 
 /// Input-major layer with ReLU.
-#[derive(Debug)]
 pub struct InputLayer {
     pub weights: Matrix,
     pub bias: Bias,
@@ -31,10 +32,10 @@ struct Chunk {
 }
 
 impl InputLayer {
-    pub fn new(layer: &Layer, rows: Rows) -> Self {
-        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs);
+    pub fn new(layer: &Layer, rows: Rows, huge: HugePages) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, huge)?;
         let bias = Bias::new(&layer.bias, weights.stride);
-        Self { weights, bias, rows, entries: vec![], chunks: vec![], bias_gradient: vec![] }
+        Ok(Self { weights, bias, rows, entries: vec![], chunks: vec![], bias_gradient: vec![] })
     }
 
     /// `y[b] = relu(x[b] W + bias)` for every sample; `y` is `B x stride`.

@@ -6,6 +6,8 @@
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
 
 use super::state::{Bias, Matrix};
+use crate::engine::EngineError;
+use crate::kernels::memory::HugePages;
 use crate::kernels::{AdamRows, Pairs, kernels};
 use crate::network::{self, AdamStep};
 use crate::selection::{ActiveSets, Neurons, Queries};
@@ -15,7 +17,6 @@ use rayon::prelude::*;
 const CHUNKS: usize = 64;
 
 /// Weights and biases of the layer and the pairs of the batch at hand.
-#[derive(Debug)]
 pub struct SparseLayer {
     pub weights: Matrix,
     pub bias: Bias,
@@ -51,11 +52,11 @@ impl Chunk {
 pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
-    pub fn new(layer: &network::Layer) -> Self {
-        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs);
+    pub fn new(layer: &network::Layer, huge: HugePages) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
-        Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk }
+        Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk })
     }
 
     /// The layer as selections see it.

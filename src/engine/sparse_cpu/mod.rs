@@ -78,14 +78,16 @@ impl SparseCpu {
 
 impl Net {
     fn new(settings: &EngineSettings, options: &Options, initial: &Parameters) -> Result<Self, EngineError> {
-        let layers: Vec<_> = initial.layers[1..].iter().map(SparseLayer::new).collect();
+        let huge = options.huge_pages;
+        let layers: Vec<_> =
+            initial.layers[1..].iter().map(|layer| SparseLayer::new(layer, huge)).collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
             let output = index + 1 == layers.len();
             selections.push(options.selection(settings, output, layer.neurons())?);
         }
         Ok(Self {
-            input: InputLayer::new(&initial.layers[0], settings.training.input_rows),
+            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge)?,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
             dx: layers.iter().map(|_| Vec::new()).collect(),

@@ -2,7 +2,8 @@
 
 use super::SparseCpu;
 use crate::engine::{Engine, EngineError, EngineSettings};
-use crate::selection::{All, Neurons, Random, Sampler, Selection, TopK};
+use crate::kernels::memory::HugePages;
+use crate::selection::{All, HashedSettings, Lsh, Neurons, Random, Sampler, Selection, TopK};
 use serde::Deserialize;
 
 /// `[engine.options]` of the sparse engine.
@@ -14,6 +15,10 @@ pub struct Options {
     pub output: Output,
     /// Neurons chosen a sample by `uniform`, `frequency` and `top-k`, beside the true labels.
     pub count: usize,
+    /// Hash tables, for `lsh-cpu`.
+    pub hashed: HashedSettings,
+    /// Whether weights and optimiser state ask for huge pages.
+    pub huge_pages: HugePages,
 }
 
 /// The output layer's selection.
@@ -29,7 +34,7 @@ pub enum Output {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { output: Output::default(), count: 1000 }
+        Self { output: Output::default(), count: 1000, hashed: HashedSettings::default(), huge_pages: HugePages::Ask }
     }
 }
 
@@ -52,7 +57,10 @@ impl Options {
         Ok(match self.output {
             _ if !output => Box::new(All),
             Output::All => Box::new(All),
-            Output::Lsh => todo!(),
+            Output::Lsh => Box::new(
+                Lsh::new(&self.hashed, neurons.width, count, settings.seed)
+                    .map_err(|e| EngineError::Settings(e.to_string()))?,
+            ),
             Output::Uniform => random(Sampler::uniform(count)),
             Output::Frequency if settings.label_counts.len() == count => {
                 random(Sampler::frequency(&settings.label_counts))

@@ -1,0 +1,479 @@
+//! The GPU engine against a plain f64 network, on any adapter, software ones included.
+//!
+//! Without an adapter these tests say so and pass; with `SLIDEBENCH_REQUIRE_GPU=1` they fail instead.
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_pcg::Pcg64Mcg;
+use slidebench::data::{Batch, Input, Inputs};
+use slidebench::engine::dense_gpu;
+use slidebench::engine::{Engine, EngineError, EngineSettings};
+use slidebench::network::{Init, Parameters, Rows, Shape, Training};
+use std::sync::Arc;
+
+/// The network of `slidebench::network`, in f64 and without any cleverness.
+struct Plain {
+    training: Training,
+    t: u64,
+    /// For each layer: widths, then w, m and v as `outputs x inputs`, then the same of the bias.
+    layers: Vec<PlainLayer>,
+}
+
+struct PlainLayer {
+    inputs: usize,
+    outputs: usize,
+    weights: [Vec<f64>; 3],
+    bias: [Vec<f64>; 3],
+}
+
+impl Plain {
+    fn new(training: &Training, initial: &Parameters) -> Self {
+        let layers = initial.layers.iter().map(|layer| {
+            let mut w = Vec::new();
+            for o in 0..layer.outputs {
+                w.extend((0..layer.inputs).map(|i| f64::from(layer.weight(i, o))));
+            }
+            let b: Vec<f64> = layer.bias.iter().map(|&b| f64::from(b)).collect();
+            PlainLayer {
+                inputs: layer.inputs,
+                outputs: layer.outputs,
+                weights: [w.clone(), vec![0.0; w.len()], vec![0.0; w.len()]],
+                bias: [b.clone(), vec![0.0; b.len()], vec![0.0; b.len()]],
+            }
+        });
+        Self { training: training.clone(), t: 0, layers: layers.collect() }
+    }
+
+    fn input(&self, batch: &Batch, b: usize) -> Vec<f64> {
+        let mut x = vec![0.0; self.layers[0].inputs];
+        match batch.input(b) {
+            Input::Dense(values) => x.iter_mut().zip(values).for_each(|(x, &value)| *x = f64::from(value)),
+            Input::Sparse { indices, values } => {
+                indices.iter().zip(values).for_each(|(&i, &value)| x[i as usize] = f64::from(value));
+            }
+        }
+        x
+    }
+
+    /// Outputs of every layer, the input first, the logits last.
+    fn forward(&self, x: Vec<f64>) -> Vec<Vec<f64>> {
+        let mut values = vec![x];
+        for (index, layer) in self.layers.iter().enumerate() {
+            let a = &values[index];
+            let z = (0..layer.outputs).map(|o| {
+                let row = &layer.weights[0][o * layer.inputs..][..layer.inputs];
+                let sum = layer.bias[0][o] + row.iter().zip(a).map(|(w, a)| w * a).sum::<f64>();
+                if index + 1 < self.layers.len() { sum.max(0.0) } else { sum }
+            });
+            values.push(z.collect());
+        }
+        values
+    }
+
+    /// One step; returns the mean loss.
+    fn step(&mut self, batch: &Batch) -> f64 {
+        self.t += 1;
+        let samples = batch.len();
+        let mut loss = 0.0;
+        let mut gradients: Vec<(Vec<f64>, Vec<f64>)> =
+            self.layers.iter().map(|l| (vec![0.0; l.inputs * l.outputs], vec![0.0; l.outputs])).collect();
+        for b in 0..samples {
+            let truth = batch.labels(b);
+            if truth.is_empty() {
+                continue;
+            }
+            let values = self.forward(self.input(batch, b));
+            let logits = values.last().unwrap();
+            let high = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            let normalizer = high + logits.iter().map(|z| (z - high).exp()).sum::<f64>().ln();
+            let mut dz: Vec<f64> = logits.iter().map(|z| (z - normalizer).exp() / samples as f64).collect();
+            for &label in truth {
+                let share = 1.0 / truth.len() as f64;
+                loss += share * (normalizer - logits[label as usize]) / samples as f64;
+                dz[label as usize] -= share / samples as f64;
+            }
+            for (index, layer) in self.layers.iter().enumerate().rev() {
+                let a = &values[index];
+                let mut da = vec![0.0; layer.inputs];
+                for o in 0..layer.outputs {
+                    gradients[index].1[o] += dz[o];
+                    for i in 0..layer.inputs {
+                        gradients[index].0[o * layer.inputs + i] += dz[o] * a[i];
+                        da[i] += dz[o] * layer.weights[0][o * layer.inputs + i];
+                    }
+                }
+                dz = da.iter().zip(a).map(|(da, &a)| if a > 0.0 { *da } else { 0.0 }).collect();
+            }
+        }
+        let touched: Option<Vec<u32>> = match (&batch.inputs, self.training.input_rows) {
+            (Inputs::Sparse { indices, .. }, Rows::Lazy) => Some(indices.clone()),
+            _ => None,
+        };
+        let training = &self.training;
+        let (beta1, beta2) = (f64::from(training.beta1), f64::from(training.beta2));
+        let t = self.t as i32;
+        let rate = f64::from(training.learning_rate) * (1.0 - beta2.powi(t)).sqrt() / (1.0 - beta1.powi(t));
+        let epsilon = f64::from(training.epsilon);
+        let adam = |state: &mut [Vec<f64>; 3], at: usize, g: f64| {
+            state[1][at] = beta1 * state[1][at] + (1.0 - beta1) * g;
+            state[2][at] = beta2 * state[2][at] + (1.0 - beta2) * g * g;
+            state[0][at] -= rate * state[1][at] / (state[2][at].sqrt() + epsilon);
+        };
+        for (index, layer) in self.layers.iter_mut().enumerate() {
+            for o in 0..layer.outputs {
+                adam(&mut layer.bias, o, gradients[index].1[o]);
+                for i in 0..layer.inputs {
+                    let moves = index > 0 || touched.as_ref().is_none_or(|rows| rows.contains(&(i as u32)));
+                    if moves {
+                        let at = o * layer.inputs + i;
+                        adam(&mut layer.weights, at, gradients[index].0[at]);
+                    }
+                }
+            }
+        }
+        loss
+    }
+}
+
+/// Batches that cover the awkward cases: samples without labels, without features, with several labels.
+fn batches(shape: &Shape, training: &Training, dense: bool, count: usize) -> Vec<Batch> {
+    let mut rng = Pcg64Mcg::seed_from_u64(7);
+    (0..count)
+        .map(|step| {
+            let mut batch = Batch::default();
+            if dense {
+                batch.inputs = Inputs::Dense { width: shape.inputs, values: vec![] };
+            }
+            // The last batch of an epoch is short.
+            let samples = if step % 5 == 4 { training.batch / 2 + 1 } else { training.batch };
+            for b in 0..samples {
+                let mut labels: Vec<u32> = (0..b % 4).map(|_| rng.random_range(0..shape.labels as u32)).collect();
+                labels.sort_unstable();
+                labels.dedup();
+                if dense {
+                    let row: Vec<f32> = (0..shape.inputs).map(|_| rng.random_range(-1.0..1.0)).collect();
+                    batch.push_dense(&row, &labels);
+                } else {
+                    let entries = if b == 3 { 0 } else { rng.random_range(1..8) };
+                    let mut indices: Vec<u32> =
+                        (0..entries).map(|_| rng.random_range(0..shape.inputs as u32)).collect();
+                    indices.sort_unstable();
+                    indices.dedup();
+                    let values: Vec<f32> = indices.iter().map(|_| rng.random_range(0.2..1.5)).collect();
+                    batch.push_sparse(&indices, &values, &labels);
+                }
+            }
+            batch
+        })
+        .collect()
+}
+
+fn settings(shape: &Shape, training: &Training) -> EngineSettings {
+    EngineSettings {
+        shape: shape.clone(),
+        training: training.clone(),
+        options: toml::Table::new(),
+        threads: 1,
+        allow_software: true,
+        seed: 1,
+        label_counts: Arc::from([]),
+    }
+}
+
+/// The engine, or None (said on stderr) on a machine without any adapter.
+fn engine(settings: &EngineSettings) -> Option<Box<dyn Engine>> {
+    match dense_gpu::build(settings) {
+        Ok(engine) => Some(engine),
+        Err(EngineError::Unavailable(reason)) if std::env::var("SLIDEBENCH_REQUIRE_GPU").as_deref() != Ok("1") => {
+            eprintln!("skipped: {reason}");
+            None
+        }
+        Err(e) => panic!("dense-gpu: {e}"),
+    }
+}
+
+/// Trains both for 20 steps: every loss within 1e-4 relative, then every parameter close, then the same best labels.
+fn follows_reference(shape: Shape, dense: bool, rows: Rows, max_binding: Option<i64>) {
+    let training = Training { batch: 19, learning_rate: 0.01, input_rows: rows, ..Training::default() };
+    let mut settings = settings(&shape, &training);
+    if let Some(bytes) = max_binding {
+        settings.options.insert("max-binding-bytes".into(), bytes.into());
+    }
+    let Some(mut engine) = engine(&settings) else { return };
+    let initial = Parameters::new(&shape, Init::Glorot, 3);
+    engine.load(&initial).unwrap();
+    assert_eq!(engine.parameters().unwrap(), initial, "parameters survive the way to the device and back");
+    let mut plain = Plain::new(&training, &initial);
+    let batches = batches(&shape, &training, dense, 20);
+    for (step, batch) in batches.iter().enumerate() {
+        engine.step(batch).unwrap();
+        let stats = engine.finish().unwrap();
+        let expected = plain.step(batch);
+        assert!(
+            (stats.loss - expected).abs() <= 1e-4 * expected.abs(),
+            "step {step}: loss {} instead of {expected}",
+            stats.loss
+        );
+        assert_eq!((stats.steps, stats.samples), (1, batch.len() as u64));
+    }
+    let trained = engine.parameters().unwrap();
+    for (index, (layer, truth)) in trained.layers.iter().zip(&plain.layers).enumerate() {
+        for o in 0..layer.outputs {
+            for i in 0..layer.inputs {
+                let (got, wanted) = (f64::from(layer.weight(i, o)), truth.weights[0][o * truth.inputs + i]);
+                assert!((got - wanted).abs() < 2e-3, "layer {index} weight {i} {o}: {got} instead of {wanted}");
+            }
+            let (got, wanted) = (f64::from(layer.bias[o]), truth.bias[0][o]);
+            assert!((got - wanted).abs() < 2e-3, "layer {index} bias {o}: {got} instead of {wanted}");
+        }
+    }
+    let best = engine.predict(&batches[0], 3).unwrap();
+    assert_eq!(best.labels.len(), 3 * batches[0].len());
+    for b in 0..batches[0].len() {
+        let values = plain.forward(plain.input(&batches[0], b));
+        let logits = values.last().unwrap();
+        let mut sorted = logits.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for rank in 0..3 {
+            let score = f64::from(best.scores[3 * b + rank]);
+            assert!((score - sorted[rank]).abs() < 0.02, "sample {b} rank {rank}: {score} instead of {}", sorted[rank]);
+            assert!((score - logits[best.labels[3 * b + rank] as usize]).abs() < 0.02);
+        }
+    }
+}
+
+fn shape(inputs: usize, hidden: &[usize], labels: usize) -> Shape {
+    Shape { inputs, hidden: hidden.to_vec(), labels }
+}
+
+#[test]
+fn one_hidden_layer_sparse() {
+    follows_reference(shape(37, &[19], 301), false, Rows::Lazy, None);
+}
+
+#[test]
+fn one_hidden_layer_dense_rows() {
+    follows_reference(shape(37, &[19], 301), false, Rows::Dense, None);
+}
+
+#[test]
+fn one_hidden_layer_dense_input() {
+    follows_reference(shape(37, &[130], 301), true, Rows::Lazy, None);
+}
+
+#[test]
+fn two_hidden_layers_sparse() {
+    follows_reference(shape(37, &[19, 130], 301), false, Rows::Lazy, None);
+}
+
+#[test]
+fn two_hidden_layers_dense_input() {
+    follows_reference(shape(37, &[130, 19], 77), true, Rows::Lazy, None);
+}
+
+#[test]
+fn three_hidden_layers() {
+    follows_reference(shape(37, &[19, 130, 21], 301), false, Rows::Lazy, None);
+    follows_reference(shape(5, &[7, 6, 3], 9), true, Rows::Lazy, None);
+}
+
+/// A binding of 68 KB holds 128 rows of 132 weights: the output layer, a hidden layer and the input layer all need
+/// several.
+#[test]
+fn matrices_larger_than_a_binding() {
+    follows_reference(shape(300, &[130], 301), false, Rows::Lazy, Some(68_000));
+    follows_reference(shape(300, &[130], 301), false, Rows::Dense, Some(68_000));
+    follows_reference(shape(300, &[130, 150, 128], 301), true, Rows::Lazy, Some(80_000));
+}
+
+/// Output weights of 132 MiB, more than one binding of a software adapter (128 MiB) holds: loss, best labels and the
+/// rows on both sides of the window's edge after one step, against sums in f64.
+#[test]
+fn label_matrix_larger_than_128_mib() {
+    let shape = shape(50, &[128], 270_000);
+    let training = Training { batch: 4, learning_rate: 0.01, ..Training::default() };
+    let Some(mut engine) = engine(&settings(&shape, &training)) else { return };
+    let mut initial = Parameters::new(&shape, Init::Glorot, 3);
+    initial.layers[0].weights.iter_mut().for_each(|w| *w *= 100.0);
+    engine.load(&initial).unwrap();
+    let mut batch = Batch::default();
+    // Row 262,144 is the first past 128 MiB.
+    let truth = [vec![0], vec![262_143], vec![262_144], vec![3, 269_999]];
+    for (b, labels) in truth.iter().enumerate() {
+        let b = b as u32;
+        batch.push_sparse(&[b, 10 + 3 * b, 30 + b], &[1.0, 0.5, -0.7], labels);
+    }
+
+    let (input, output) = (&initial.layers[0], &initial.layers[1]);
+    let mut expected = 0.0;
+    let mut best = Vec::new();
+    let mut gradient_rows: Vec<(usize, Vec<f64>)> =
+        [0, 3, 1000, 262_143, 262_144, 269_999].map(|row| (row, vec![0.0; 128])).into();
+    for (b, labels) in truth.iter().enumerate() {
+        let Input::Sparse { indices, values } = batch.input(b) else { unreachable!() };
+        let h: Vec<f64> = (0..128)
+            .map(|o| {
+                let entries = indices.iter().zip(values);
+                let sum: f64 = entries.map(|(&i, &x)| f64::from(x) * f64::from(input.weight(i as usize, o))).sum();
+                sum.max(0.0)
+            })
+            .collect();
+        let logit = |row: &[f32]| row.iter().zip(&h).map(|(&w, h)| f64::from(w) * h).sum::<f64>();
+        let logits: Vec<f64> = output.weights.chunks_exact(128).map(logit).collect();
+        let normalizer = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
+        best.push(logits.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+        for &label in labels {
+            expected += (normalizer - logits[label as usize]) / (4 * labels.len()) as f64;
+        }
+        for (row, gradient) in &mut gradient_rows {
+            let share = if labels.contains(&(*row as u32)) { 1.0 / labels.len() as f64 } else { 0.0 };
+            let dz = ((logits[*row] - normalizer).exp() - share) / 4.0;
+            gradient.iter_mut().zip(&h).for_each(|(g, h)| *g += dz * h);
+        }
+    }
+
+    let top = engine.predict(&batch, 2).unwrap();
+    for b in 0..4 {
+        assert!((f64::from(top.scores[2 * b]) - best[b]).abs() < 1e-4 * best[b].abs());
+    }
+    engine.step(&batch).unwrap();
+    let loss = engine.finish().unwrap().loss;
+    assert!((loss - expected).abs() < 1e-4 * expected, "loss {loss} instead of {expected}");
+    let trained = engine.parameters().unwrap();
+    for (row, gradient) in &gradient_rows {
+        for (i, g) in gradient.iter().enumerate() {
+            // Adam's first step: the rate times g / (|g| + ε/√(1−β2)).
+            let moved = 0.01 * g / (g.abs() + 1e-8 / 0.001f64.sqrt());
+            let wanted = f64::from(output.weight(i, *row)) - moved;
+            let got = f64::from(trained.layers[1].weight(i, *row));
+            // Where the gradient is about as small as ε, its rounding shows.
+            let slack = if g.abs() < 1e-5 { 2e-4 } else { 1e-5 };
+            assert!((got - wanted).abs() < slack, "row {row} input {i}: {got} instead of {wanted}, gradient {g}");
+        }
+    }
+    assert!(engine.memory().device_bytes > 3 * 270_000 * 128 * 4);
+}
+
+/// Many steps between two `finish` calls: nothing is lost, and the same batches give the same bits.
+#[test]
+fn queued_steps_are_deterministic() {
+    let shape = shape(60, &[24], 500);
+    let training = Training { batch: 16, ..Training::default() };
+    let Some(mut engine) = engine(&settings(&shape, &training)) else { return };
+    let initial = Parameters::new(&shape, Init::Slide, 3);
+    let batches = batches(&shape, &training, false, 12);
+    let mut run = || {
+        engine.load(&initial).unwrap();
+        batches.iter().for_each(|batch| engine.step(batch).unwrap());
+        let stats = engine.finish().unwrap();
+        assert_eq!(stats.steps, 12);
+        assert!(stats.flops > 0.0 && stats.bytes > 0.0 && stats.device_time > std::time::Duration::ZERO);
+        (stats.loss, engine.parameters().unwrap())
+    };
+    let first = run();
+    assert_eq!(first, run());
+    assert_ne!(first.1, initial);
+    assert_eq!(engine.finish().unwrap().steps, 0);
+}
+
+/// Equal scores order by the lower label, also across windows and lists; a batch larger than the training batch is
+/// predicted in parts.
+#[test]
+fn ties_go_to_the_lower_label() {
+    let shape = shape(4, &[128], 400);
+    let training = Training { batch: 5, ..Training::default() };
+    let mut settings = settings(&shape, &training);
+    settings.options.insert("max-binding-bytes".into(), 70_000.into());
+    let Some(mut engine) = engine(&settings) else { return };
+    let mut initial = Parameters::new(&shape, Init::Glorot, 3);
+    initial.layers[1].weights.fill(0.0);
+    initial.layers[1].bias.fill(0.25);
+    initial.layers[1].bias[399] = 0.5;
+    engine.load(&initial).unwrap();
+    let mut batch = Batch::default();
+    (0..13).for_each(|b| batch.push_sparse(&[b % 4], &[1.0], &[]));
+    let best = engine.predict(&batch, 20).unwrap();
+    let expected: Vec<u32> = std::iter::once(399).chain(0..19).collect();
+    assert_eq!(best.labels, expected.repeat(13));
+    assert_eq!(best.scores[..2], [0.5, 0.25]);
+    // A batch without any true label moves nothing and has no loss.
+    let mut quiet = Batch::default();
+    (0..3).for_each(|b| quiet.push_sparse(&[b], &[1.0], &[]));
+    engine.step(&quiet).unwrap();
+    assert_eq!(engine.finish().unwrap().loss, 0.0);
+    assert_eq!(engine.parameters().unwrap(), initial);
+}
+
+#[test]
+fn every_shader_validates_without_a_driver() {
+    let pipelines = dense_gpu::validate_shaders().unwrap();
+    let files = std::fs::read_dir("shaders").unwrap().count();
+    assert!(pipelines >= files - 2, "{pipelines} pipelines from {files} files, of which two are preludes");
+}
+
+#[test]
+fn mistakes_are_errors() {
+    let shape = shape(4, &[8], 10);
+    let training = Training { batch: 2, ..Training::default() };
+    let mut wrong = settings(&shape, &training);
+    wrong.options.insert("tile".into(), 3.into());
+    assert!(matches!(dense_gpu::build(&wrong), Err(EngineError::Settings(message)) if message.contains("tile")));
+
+    let Some(mut engine) = engine(&settings(&shape, &training)) else { return };
+    let mut batch = Batch::default();
+    batch.push_sparse(&[0], &[1.0], &[1]);
+    assert!(matches!(engine.step(&batch), Err(EngineError::Failed(_))), "no parameters yet");
+    engine.load(&Parameters::new(&shape, Init::Glorot, 1)).unwrap();
+    batch.push_sparse(&[0], &[1.0], &[1]);
+    batch.push_sparse(&[0], &[1.0], &[1]);
+    assert!(matches!(engine.step(&batch), Err(EngineError::Settings(_))), "three samples for a batch of two");
+    for (feature, label) in [(4, 1), (1, 10)] {
+        let mut batch = Batch::default();
+        batch.push_sparse(&[feature], &[1.0], &[label]);
+        assert!(matches!(engine.step(&batch), Err(EngineError::Failed(_))), "feature {feature}, label {label}");
+    }
+}
+
+/// A software adapter is refused unless allowed, with the remedy; `adapters` lists it as software.
+#[test]
+fn software_adapters_are_refused() {
+    let adapters = dense_gpu::adapters();
+    if adapters.is_empty() || adapters.iter().any(|adapter| !adapter.software) {
+        eprintln!("skipped: the adapters here are {adapters:?}");
+        return;
+    }
+    let shape = shape(4, &[8], 10);
+    let mut settings = settings(&shape, &Training::default());
+    settings.allow_software = false;
+    match dense_gpu::build(&settings) {
+        Err(EngineError::Unavailable(reason)) => {
+            assert!(reason.starts_with(&format!("software adapter: {}", adapters[0].name)), "{reason}");
+            assert!(reason.contains("--allow-software"));
+        }
+        Err(e) => panic!("{e}"),
+        Ok(_) => panic!("a software adapter was taken for a GPU"),
+    }
+}
+
+/// Without a Vulkan driver the engine says so. The loader reads its environment, so the check runs in a child.
+#[test]
+#[cfg(target_os = "linux")]
+fn no_driver_is_a_reason_not_a_crash() {
+    if std::env::var_os("SLIDEBENCH_CHILD").is_some() {
+        assert!(dense_gpu::adapters().is_empty());
+        match dense_gpu::build(&settings(&shape(4, &[8], 10), &Training::default())) {
+            Err(EngineError::Unavailable(reason)) => {
+                assert!(reason.starts_with("no GPU adapter: ") && !reason.contains('\n'), "{reason}");
+            }
+            Err(e) => panic!("{e}"),
+            Ok(_) => panic!("an engine without a driver"),
+        }
+        return;
+    }
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "no_driver_is_a_reason_not_a_crash"])
+        .envs([("SLIDEBENCH_CHILD", "1"), ("VK_DRIVER_FILES", "/nonexistent"), ("VK_ICD_FILENAMES", "/nonexistent")])
+        .output()
+        .unwrap();
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stdout));
+}
