@@ -89,6 +89,8 @@ fn a_mistake_is_named_with_its_place() {
         ("1 2 3 4\n", 1, 1, "three numbers"),
         ("-1 2 3\n", 1, 1, "three numbers"),
         ("1 99999999999999999999 3\n", 1, 1, "three numbers"),
+        ("1 268435457 3\n", 1, 1, "up to 2^28"),
+        ("1 3 4294967295\n", 1, 1, "up to 2^28"),
         ("2 4 5\n1 0:1\n1 4:1\n", 3, 3, "a feature index below 4"),
         ("1 4 5\n1 99999999999999999999:1\n", 2, 3, "a feature index below 4"),
         ("1 4 5\n0,5 0:1\n", 2, 3, "a label below 5"),
@@ -158,6 +160,14 @@ fn a_header_that_disagrees_is_refused() {
     let source = Source::Xmc(Xmc { train, test, weighting: Weighting::None });
     let message = data::open(&source, &OpenOptions::default()).unwrap_err().to_string();
     assert!(message.contains("test.txt") && message.contains("6 labels"), "{message}");
+}
+
+#[test]
+fn a_header_may_promise_more_than_memory_holds() {
+    let message = read(b"4294967295 4 5\n1 0:1\n").unwrap_err().to_string();
+    assert!(message.contains("says 4294967295 rows, but there are 1"), "{message}");
+    let data = rows("1 268435456 268435456\n3 5:1\n");
+    assert_eq!((data.inputs, data.labels), (1 << 28, 1 << 28));
 }
 
 #[test]
