@@ -154,7 +154,9 @@ fn header(path: &Path, line: &[u8]) -> Result<Header, DataError> {
     let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let numbers: Option<Vec<u32>> = words.map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect();
     match numbers.as_deref() {
-        Some(&[rows, inputs, labels]) => Ok(Header { rows: rows.into(), inputs: inputs.into(), labels: labels.into() }),
+        Some(&[rows, inputs, labels]) if inputs.max(labels) <= WIDEST => {
+            Ok(Header { rows: rows.into(), inputs: inputs.into(), labels: labels.into() })
+        }
         _ => Err(no_header(path, quote(line.trim_ascii_end(), 60))),
     }
 }
