@@ -132,20 +132,25 @@ fn what_was_found_is_quoted_and_kept_short() {
     assert!(read(long.as_bytes()).unwrap_err().to_string().len() < 400);
 }
 
+/// Large enough that it is read in several blocks, each parsed in many chunks.
 #[test]
 fn places_far_into_a_large_file_are_right() {
     let mut content = String::from("200000 10 10\n");
+    let space = " ".repeat(180);
     for row in 0..200_000 {
-        let value = if row == 123_456 { "x" } else { "0.25" };
-        content.push_str(&format!("{} {}:{value}\n", row % 10, row % 7));
+        let value = if row == 189_012 { "x" } else { "0.25" };
+        content.push_str(&format!("{}{space}{}:{value}\n", row % 10, row % 7));
     }
     match read(content.as_bytes()) {
-        Err(DataError::Syntax { line, column, .. }) => assert_eq!((line, column), (123_458, 5)),
+        Err(DataError::Syntax { line, column, .. }) => assert_eq!((line, column), (189_014, 184)),
         other => panic!("{other:?}"),
     }
     let data = rows(&content.replace('x', "1"));
-    assert_eq!(sparse(&data.train).row(123_456), (&[123_456 % 7][..], &[1.0][..]));
-    assert_eq!(data.train.labels.row(199_999), [9]);
+    for r in 0..200_000 {
+        let value = if r == 189_012 { 1.0 } else { 0.25 };
+        assert_eq!(sparse(&data.train).row(r), (&[r as u32 % 7][..], &[value][..]));
+        assert_eq!(data.train.labels.row(r), [r as u32 % 10]);
+    }
 }
 
 #[test]
