@@ -176,10 +176,6 @@ pub const REGISTRY: &[Entry] = &[
         build: dense_gpu::build,
     },
     Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
-        summary: "every neuron, every step, on the GPU: fused WGSL kernels, no host round trip inside a step",
-        build: dense_gpu::build,
-    },
-    Entry { name: "dense-cpu", summary: "every neuron, every step, on the CPU", build: dense_cpu::build },
     Entry {
         name: "lsh-cpu",
         summary: "SLIDE: active neurons from hash tables, on the CPU.",
@@ -207,7 +203,7 @@ pub const REGISTRY: &[Entry] = &[
     },
     Entry {
         name: "reference",
-        summary: "plain scalar f64: what the others are checked against",
+        summary: "Plain scalar f64: what the others are checked against.",
         build: reference::build,
     },
 ];
