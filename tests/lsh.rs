@@ -253,6 +253,7 @@ fn a_right_setting_is_told_of_every_wrong_one() {
     let d = LshSettings::default;
     assert!(refused(LshSettings { bits: 0, ..d() }).starts_with("lsh: bits = 0"));
     assert!(refused(LshSettings { bits: 11, packing: Packing::Exact, ..d() }).contains("at most 10"));
+    assert!(refused(LshSettings { bits: 16, ..d() }).contains("at most 14"));
     assert!(refused(LshSettings { tables: 0, ..d() }).contains("tables"));
     assert!(refused(LshSettings { capacity: 0, ..d() }).contains("capacity"));
     assert!(refused(LshSettings { bin: 1, ..d() }).contains("bin"));
@@ -455,6 +456,12 @@ fn probes_start_at_home_and_go_to_the_nearest_buckets() {
             assert_eq!(run[0], home[table], "{family:?}");
             assert_eq!(run.iter().collect::<BTreeSet<_>>().len(), 32, "{family:?}: a bucket twice");
         }
+        // A batch asks the same, run after run.
+        let batch = [x.clone(), normal(64, 1.0, 3), x.clone()].concat();
+        let mut runs = vec![0; 8 * 32 * 2];
+        probing.hash_queries(&batch, 64, 1..3, &mut runs);
+        assert!(runs.chunks(2).zip(&buckets).all(|(run, bucket)| run[1] == *bucket && run.len() == 2));
+        assert!(runs.chunks(2).any(|run| run[0] != run[1]));
         if family == Family::Simhash {
             // 32 probes of 5 bits are all buckets; the first neighbour differs in one bit.
             assert_eq!((run_of(&buckets, 0)[0] ^ run_of(&buckets, 0)[1]).count_ones(), 1);
@@ -699,6 +706,7 @@ fn rebuilds_come_when_scheduled() {
         RebuildSettings { lambda: -0.1, ..d },
         RebuildSettings { lambda: f64::NAN, ..d },
         RebuildSettings { share: 1.5, ..d },
+        RebuildSettings { policy: Policy::OnChange, monitored: 0, ..d },
     ] {
         assert!(RebuildSchedule::new(wrong).is_err());
     }
@@ -765,5 +773,33 @@ fn rebuild_seconds() {
     {
         let settings = LshSettings { family, bits, packing, ..LshSettings::default() };
         measure(&format!("205,443 {family:?} K {bits} T 50 {packing:?}"), settings, 205_443, simd);
+    }
+}
+
+/// CPU seconds of asking the tables for a batch, one thread.
+#[test]
+#[ignore = "a measurement"]
+fn query_seconds() {
+    const NEURONS: usize = 670_091;
+    let weights = normal(NEURONS * 128, 0.01, 1);
+    let (hasher, tables) = filed(&LshSettings::default(), &weights, 128, 128);
+    let queries = relu(normal(128 * 128, 1.0, 2));
+    let mut codes = vec![0; 50 * 128];
+    let mut flush = vec![0_u64; 8 << 20];
+    for _ in 0..5 {
+        // What a step's other work does to the caches.
+        flush.iter_mut().for_each(|x| *x += 1);
+        let start = cpu_seconds();
+        hasher.hash_queries(&queries, 128, 0..128, &mut codes);
+        let hashed = cpu_seconds();
+        let (mut ids, mut sum) = (0, 0_u64);
+        for sample in 0..128 {
+            for table in 0..50 {
+                let bucket = tables.bucket(table, codes[table * 128 + sample]);
+                ids += bucket.len();
+                sum += bucket.iter().map(|&id| u64::from(id)).sum::<u64>();
+            }
+        }
+        println!("hash {:.6} s, read {ids} ids {:.6} s ({sum})", hashed - start, cpu_seconds() - hashed);
     }
 }
