@@ -176,7 +176,7 @@ fn settings(shape: &Shape, training: &Training) -> EngineSettings {
         threads: 1,
         allow_software: true,
         seed: 1,
-        label_counts: Arc::from([]),
+        label_shares: Arc::from([]),
     }
 }
 

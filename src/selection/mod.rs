@@ -9,12 +9,14 @@ mod all;
 mod lsh;
 mod marks;
 mod random;
+mod shared;
 mod top_k;
 
 pub use all::All;
 pub use lsh::{Fill, HashedSettings, Lsh, Retrieve};
 pub use marks::{ActiveSets, Counts, Marks};
 pub use random::{Random, Sampler};
+pub use shared::{Negatives, SharedSelection};
 pub use top_k::TopK;
 
 /// The inputs of a layer for B samples: row-major, `stride` floats a sample of which `width` are data.

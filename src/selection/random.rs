@@ -16,28 +16,46 @@ pub(crate) fn stream(seed: u64, step: u64, sample: usize) -> Pcg64Mcg {
 /// Where random neurons come from.
 #[derive(Clone, Debug)]
 pub enum Sampler {
-    Uniform(Uniform<u32>),
-    /// In proportion to label frequency plus one.
-    Frequency(WeightedAliasIndex<f32>),
+    Uniform {
+        uniform: Uniform<u32>,
+        neurons: u32,
+    },
+    /// In proportion to label frequency.
+    Frequency {
+        alias: WeightedAliasIndex<f32>,
+        probabilities: Vec<f32>,
+    },
 }
 
 impl Sampler {
     /// Every one of `neurons` neurons equally often.
     pub fn uniform(neurons: usize) -> Self {
-        Self::Uniform(Uniform::new(0, neurons as u32).expect("a layer has neurons"))
+        let neurons = neurons as u32;
+        Self::Uniform { uniform: Uniform::new(0, neurons).expect("a layer has neurons"), neurons }
     }
 
-    /// In proportion to `counts[n] + 1`, `counts` being the training rows of each label.
-    pub fn frequency(counts: &[u32]) -> Self {
-        let weights = counts.iter().map(|&c| c as f32 + 1.0).collect();
-        Self::Frequency(WeightedAliasIndex::new(weights).expect("positive weights"))
+    /// In proportion to the share of training rows that carries each label; a label without any counts as the rarest.
+    pub fn frequency(shares: &[f32]) -> Self {
+        let rarest = shares.iter().copied().filter(|&s| s > 0.0).fold(1.0, f32::min);
+        let weights: Vec<f32> = shares.iter().map(|&share| share.max(rarest)).collect();
+        let total = weights.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
+        let probabilities = weights.iter().map(|w| w / total).collect();
+        Self::Frequency { alias: WeightedAliasIndex::new(weights).expect("positive weights"), probabilities }
     }
 
     /// Draws one neuron.
     pub fn draw(&self, rng: &mut impl Rng) -> u32 {
         match self {
-            Self::Uniform(uniform) => uniform.sample(rng),
-            Self::Frequency(alias) => alias.sample(rng) as u32,
+            Self::Uniform { uniform, .. } => uniform.sample(rng),
+            Self::Frequency { alias, .. } => alias.sample(rng) as u32,
+        }
+    }
+
+    /// The probability of drawing `neuron`.
+    pub fn probability(&self, neuron: u32) -> f32 {
+        match self {
+            Self::Uniform { neurons, .. } => 1.0 / *neurons as f32,
+            Self::Frequency { probabilities, .. } => probabilities[neuron as usize],
         }
     }
 }
