@@ -9,14 +9,15 @@
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::vector::{Vector, prefetch};
+use super::vector::{AHEAD_BYTES, Vector, prefetch};
 use super::{AdamRows, Pairs, check};
 use crate::network::AdamStep;
 
-/// Rows prefetched ahead where a row costs one read.
-const AHEAD: usize = 12;
-/// Rows prefetched ahead where a row costs a read and a write of w, m and v.
-const AHEAD_UPDATE: usize = 4;
+/// Rows prefetched ahead, where a row is `width` f32 in each of `tables`.
+#[inline(always)]
+fn rows_ahead(width: usize, tables: usize) -> usize {
+    (AHEAD_BYTES / (4 * width * tables)).max(4)
+}
 
 /// Calls `$block::<V, N>($($argument),*, at)` for consecutive blocks of N vectors that together cover `$width`.
 macro_rules! by_blocks {
@@ -237,10 +238,10 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
 pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!((x.len(), out.len()), (width, rows.len()));
-    let w = w.as_ptr();
+    let (w, ahead) = (w.as_ptr(), rows_ahead(width, 1));
     for (i, (out, &row)) in out.iter_mut().zip(rows).enumerate() {
-        if let Some(&ahead) = rows.get(i + AHEAD) {
-            prefetch(w.wrapping_add(ahead as usize * width), width * 4);
+        if let Some(&next) = rows.get(i + ahead) {
+            prefetch(w.wrapping_add(next as usize * width), width * 4);
         }
         *out = dot_at::<V>(w.add(row as usize * width), x.as_ptr(), width);
     }
@@ -263,10 +264,10 @@ unsafe fn sum_block<V: Vector, const N: usize>(
     coefficients: &[f32],
     out: *mut f32,
 ) {
-    let mut sums = load_block::<V, N>(out);
+    let (mut sums, ahead) = (load_block::<V, N>(out), rows_ahead(N * V::LANES, 1));
     for (i, (&row, &coefficient)) in rows.iter().zip(coefficients).enumerate() {
-        if let Some(&ahead) = rows.get(i + AHEAD) {
-            prefetch(w.wrapping_add(ahead as usize * width), N * V::LANES * 4);
+        if let Some(&next) = rows.get(i + ahead) {
+            prefetch(w.wrapping_add(next as usize * width), N * V::LANES * 4);
         }
         let (row, coefficient) = (w.add(row as usize * width), V::splat(coefficient));
         for (j, sum) in sums.iter_mut().enumerate() {
@@ -291,10 +292,10 @@ unsafe fn load_block<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
 pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!(out.len(), rows.len() * width);
-    let w = w.as_ptr();
+    let (w, ahead) = (w.as_ptr(), rows_ahead(width, 1));
     for (i, (out, &row)) in out.chunks_exact_mut(width).zip(rows).enumerate() {
-        if let Some(&ahead) = rows.get(i + AHEAD) {
-            prefetch(w.wrapping_add(ahead as usize * width), width * 4);
+        if let Some(&next) = rows.get(i + ahead) {
+            prefetch(w.wrapping_add(next as usize * width), width * 4);
         }
         let (row, out) = (w.add(row as usize * width), out.as_mut_ptr());
         for at in (0..width).step_by(V::LANES) {
@@ -313,10 +314,10 @@ pub(super) unsafe fn row_adam<V: Vector>(
 ) {
     check::rows(rows, width, check::state(&state));
     assert_eq!(gradients.len(), rows.len() * width);
-    let (state, adam) = (State::new(state), Adam::<V>::new(step));
+    let (state, adam, ahead) = (State::new(state), Adam::<V>::new(step), rows_ahead(width, 3));
     for (i, (gradient, &row)) in gradients.chunks_exact(width).zip(rows).enumerate() {
-        if let Some(&ahead) = rows.get(i + AHEAD_UPDATE) {
-            state.prefetch(ahead as usize * width, width);
+        if let Some(&next) = rows.get(i + ahead) {
+            state.prefetch(next as usize * width, width);
         }
         let row = state.add(row as usize * width);
         for at in (0..width).step_by(V::LANES) {
@@ -330,10 +331,10 @@ pub(super) unsafe fn pair_dots<V: Vector>(w: &[f32], x: &[f32], width: usize, pa
     if !check::pairs(pairs, width, w.len(), x.len(), out.len()) {
         return;
     }
-    let (w, x) = (w.as_ptr(), x.as_ptr());
+    let (w, x, ahead) = (w.as_ptr(), x.as_ptr(), rows_ahead(width, 1));
     for (i, &row) in pairs.rows.iter().enumerate() {
-        if let Some(&ahead) = pairs.rows.get(i + AHEAD) {
-            prefetch(w.wrapping_add(ahead as usize * width), width * 4);
+        if let Some(&next) = pairs.rows.get(i + ahead) {
+            prefetch(w.wrapping_add(next as usize * width), width * 4);
         }
         let row = w.add(row as usize * width);
         let range = pairs.starts[i] as usize..pairs.starts[i + 1] as usize;
@@ -398,10 +399,10 @@ unsafe fn update_rows<V: Vector, const DX: bool>(
     g: &[f32],
     step: AdamStep,
 ) {
-    let adam = Adam::<V>::new(step);
+    let (adam, ahead) = (Adam::<V>::new(step), rows_ahead(width, 3));
     for (i, &row) in pairs.rows.iter().enumerate() {
-        if let Some(&ahead) = pairs.rows.get(i + AHEAD_UPDATE) {
-            state.prefetch(ahead as usize * width, width);
+        if let Some(&next) = pairs.rows.get(i + ahead) {
+            state.prefetch(next as usize * width, width);
         }
         let row = state.add(row as usize * width);
         let range = pairs.starts[i] as usize..pairs.starts[i + 1] as usize;
@@ -485,6 +486,60 @@ pub(super) unsafe fn pair_scale<V: Vector>(g: &mut [f32], columns: &[u32], scale
     }
 }
 
+/// See [`super::roofline::Probes`].
+#[inline(always)]
+pub(super) unsafe fn read_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32 {
+    check::rows(rows, width, w.len());
+    let w = w.as_ptr();
+    let mut sums = [V::splat(0.0); 8];
+    for (i, &row) in rows.iter().enumerate() {
+        if ahead > 0 && i + ahead < rows.len() {
+            prefetch(w.wrapping_add(rows[i + ahead] as usize * width), width * 4);
+        }
+        let row = w.add(row as usize * width);
+        for at in (0..width).step_by(V::LANES) {
+            let sum = &mut sums[at / V::LANES % 8];
+            *sum = sum.add(V::load(row.add(at)));
+        }
+    }
+    sums.into_iter().fold(0.0, |total, sum| total + sum.sum())
+}
+
+/// See [`super::roofline::Probes`].
+#[inline(always)]
+pub(super) unsafe fn change_rows<V: Vector>(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) {
+    check::rows(rows, width, w.len());
+    let (w, one) = (w.as_mut_ptr(), V::splat(1.0));
+    for (i, &row) in rows.iter().enumerate() {
+        if ahead > 0 && i + ahead < rows.len() {
+            prefetch(w.wrapping_add(rows[i + ahead] as usize * width), width * 4);
+        }
+        let row = w.add(row as usize * width);
+        for at in (0..width).step_by(V::LANES) {
+            V::load(row.add(at)).add(one).store(row.add(at));
+        }
+    }
+}
+
+/// See [`super::roofline::Probes`]. Twelve chains: more than two units times the latency of a multiply-add.
+#[inline(always)]
+pub(super) unsafe fn multiply_add<V: Vector>(rounds: usize) -> f64 {
+    const CHAINS: usize = 12;
+    let factor = V::splat(std::hint::black_box(0.5));
+    let mut chains = [factor; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut chains {
+            *chain = chain.mul_add(factor, factor);
+        }
+    }
+    let mut total = factor;
+    for chain in chains {
+        total = total.add(chain);
+    }
+    std::hint::black_box(total.sum());
+    (rounds * CHAINS * V::LANES * 2) as f64
+}
+
 /// Compiles the kernels for one set of target features.
 macro_rules! kernel_set {
     ($name:literal, $features:literal, $V:ty) => {
@@ -507,6 +562,7 @@ macro_rules! kernel_set {
             pair_max,
             pair_exp,
             pair_scale,
+            probes: $crate::kernels::roofline::Probes { read_rows, change_rows, multiply_add },
         };
 
         kernel_set! { @each $features, $V,
@@ -527,6 +583,9 @@ macro_rules! kernel_set {
             pair_max(logits: &[f32], columns: &[u32], largest: &mut [f32]) -> ();
             pair_exp(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]) -> ();
             pair_scale(g: &mut [f32], columns: &[u32], scale: &[f32]) -> ();
+            read_rows(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32;
+            change_rows(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) -> ();
+            multiply_add(rounds: usize) -> f64;
         }
     };
     (@each $features:literal, $V:ty, $($kernel:ident($($argument:ident: $type:ty),*) -> $result:ty;)*) => {

@@ -14,6 +14,7 @@ pub mod gemm;
 mod generic;
 pub mod memory;
 pub mod portable;
+pub mod roofline;
 pub mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod vector;
@@ -100,6 +101,8 @@ pub struct Kernels {
     pub pair_exp: fn(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]),
     /// `g[p] *= scale[columns[p]]` for every pair p.
     pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
+    /// The set's ceilings.
+    pub probes: roofline::Probes,
 }
 
 impl std::fmt::Debug for Kernels {

@@ -1,5 +1,6 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
+use super::roofline::Probes;
 use super::{AdamRows, Kernels, Pairs, check};
 use crate::network::AdamStep;
 
@@ -20,6 +21,7 @@ pub const KERNELS: Kernels = Kernels {
     pair_max,
     pair_exp,
     pair_scale,
+    probes: Probes { read_rows, change_rows, multiply_add },
 };
 
 fn row(w: &[f32], width: usize, r: u32) -> &[f32] {
@@ -161,4 +163,29 @@ fn pair_scale(g: &mut [f32], columns: &[u32], scale: &[f32]) {
     for (g, &column) in g.iter_mut().zip(columns) {
         *g *= scale[column as usize];
     }
+}
+
+fn read_rows(w: &[f32], width: usize, rows: &[u32], _ahead: usize) -> f32 {
+    rows.iter().map(|&r| row(w, width, r).iter().fold(0, |bits, x| bits ^ x.to_bits())).fold(0, |a, b| a ^ b) as f32
+}
+
+fn change_rows(w: &mut [f32], width: usize, rows: &[u32], _ahead: usize) {
+    for &r in rows {
+        for x in row_mut(w, width, r) {
+            *x += 1.0;
+        }
+    }
+}
+
+fn multiply_add(rounds: usize) -> f64 {
+    const CHAINS: usize = 32;
+    let factor = std::hint::black_box(0.5f32);
+    let mut chains = [factor; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut chains {
+            *chain = *chain * factor + factor;
+        }
+    }
+    std::hint::black_box(chains);
+    (rounds * CHAINS * 2) as f64
 }
