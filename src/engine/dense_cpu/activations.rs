@@ -52,13 +52,13 @@ impl Activations {
     }
 
     /// Makes the other forms from `rows`.
-    pub fn from_rows(&mut self, samples: usize) {
+    pub fn fill_from_rows(&mut self, samples: usize) {
         transpose(&self.rows, self.stride, samples, &mut self.columns, samples);
         self.pack(samples);
     }
 
     /// Makes the other forms from `columns`.
-    pub fn from_columns(&mut self, samples: usize) {
+    pub fn fill_from_columns(&mut self, samples: usize) {
         transpose(&self.columns, samples, self.stride, &mut self.rows, self.stride);
         self.pack(samples);
     }

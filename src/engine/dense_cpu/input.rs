@@ -151,7 +151,7 @@ impl InputLayer {
                 );
             }
         }
-        output.from_rows(samples);
+        output.fill_from_rows(samples);
     }
 
     /// Gradient and Adam from `delta` (`B x stride`), the loss's gradient for the layer's sums. Returns the number of

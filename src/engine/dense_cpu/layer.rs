@@ -234,7 +234,7 @@ impl NeuronLayer {
                 z.iter_mut().for_each(|z| *z = (*z + bias).max(0.0));
             }
         });
-        output.from_columns(samples);
+        output.fill_from_columns(samples);
     }
 
     /// The backward pass and the update, block by block: `delta(block, out, …)` writes the loss's gradient for the
@@ -250,7 +250,7 @@ impl NeuronLayer {
         samples: usize,
         step: AdamStep,
         source: impl Fn(Range<usize>) -> (*const f32, usize) + Sync,
-        delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>) + Sync,
+        delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>, &mut Ahead) + Sync,
     ) {
         let (stride, block, outputs) = (self.stride, self.block, self.outputs);
         let (threads, pairs_size) = (rayon::current_num_threads(), self.pairs(input, samples));
@@ -302,7 +302,7 @@ impl NeuronLayer {
                     all_v.place(next_span),
                 ]);
                 let of = Block { index: i, rows: rows.clone(), w, bias: b };
-                delta(of.clone(), g, &mut pairs);
+                delta(of.clone(), g, &mut pairs, &mut ahead);
                 let (delta, db) = (&g[..rows.len() * samples], &mut db[..rows.len()]);
                 row_sums(delta, samples, db);
                 of.gradients(input, delta, samples, partial, i > blocks.start, dw, &mut pairs, &mut ahead);
@@ -323,7 +323,7 @@ impl NeuronLayer {
                 *out = if *input > 0.0 { *out } else { 0.0 };
             }
         });
-        d_input.from_columns(samples);
+        d_input.fill_from_columns(samples);
     }
 
     /// The layer as everyone knows it.

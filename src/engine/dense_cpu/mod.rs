@@ -155,14 +155,14 @@ impl Network {
             if let Some(above) = above.first() {
                 let deltas = |rows: &Range<usize>| &above.columns[rows.start * samples..rows.end * samples];
                 let place = |rows: Range<usize>| (deltas(&rows).as_ptr(), rows.len() * samples);
-                layer.backward(h, d_input, scratch, samples, step, place, |block, g, _| {
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, _, _| {
                     let deltas = deltas(&block.rows);
                     g[..deltas.len()].copy_from_slice(deltas);
                 });
             } else {
                 let place = |rows| softmax.kept_place(rows, samples);
-                layer.backward(h, d_input, scratch, samples, step, place, |block, g, pairs| {
-                    softmax.gradient(batch, h, samples, &block, g, pairs);
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, pairs, ahead| {
+                    softmax.gradient(batch, h, samples, &block, g, pairs, ahead);
                 });
             }
         }

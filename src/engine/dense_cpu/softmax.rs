@@ -144,6 +144,7 @@ impl Softmax {
 
     /// The second pass's share of a block: the loss's gradient for its logits, (p − t) / B, into the first
     /// `rows x samples` of `g`.
+    #[allow(clippy::too_many_arguments)]
     pub fn gradient(
         &self,
         batch: &Batch,
@@ -152,6 +153,7 @@ impl Softmax {
         block: &Block<'_>,
         g: &mut [f32],
         pairs: &mut PairScratch<'_>,
+        ahead: &mut Ahead,
     ) {
         let rows = &block.rows;
         let size = rows.len() * samples;
@@ -160,7 +162,7 @@ impl Softmax {
             let e = &kept[rows.start * samples..rows.end * samples];
             scale_block(e, &mut g[..size], &self.max[block.index * samples..(block.index + 1) * samples]);
         } else {
-            block.product(hidden, samples, g, pairs, &mut Ahead::default());
+            block.product(hidden, samples, g, pairs, ahead);
             exp_scale_block(&mut g[..size], block.bias, &self.log_normaliser, &self.share);
         }
         for &truth in &self.truths[of_rows(&self.truths, rows)] {

@@ -6,7 +6,7 @@
 use super::PairProduct;
 use crate::kernels::gemm::Ahead;
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid_count, _MM_HINT_T1, _mm_prefetch};
+use std::arch::x86_64::__cpuid_count;
 use std::sync::OnceLock;
 
 /// Whether the CPU has AMX-BF16 and the system lets this process use it. Asks the system once: Linux saves tile
@@ -66,36 +66,25 @@ static CONFIGURATION: Configuration = Configuration {
 /// [`granted`] must have said yes; sizes must be multiples of 32 and the operands hold them.
 pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
     let (m, n, pairs) = (p.m, p.n, p.pairs);
-    let squares = (m / 32) * (n / 32);
     // SAFETY: every address lies inside A, B or C; the tile registers are this function's alone and released at its end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly));
-        let mut done = 0;
         for j in (0..n).step_by(32) {
             for i in (0..m).step_by(32) {
-                let mut lines = ahead.lines().div_ceil(squares - done);
-                done += 1;
-                while lines > 0 {
-                    let (start, taken) = ahead.take(lines);
-                    (0..taken).for_each(|line| _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(64 * line)));
-                    lines -= taken;
-                }
-                square(
-                    p.a.as_ptr().add(i * pairs),
-                    4 * pairs,
-                    p.b.as_ptr().add(j),
-                    4 * n,
-                    c.add(i * n + j),
-                    pairs / 16,
-                    p.accumulate,
-                );
+                let (a, b) = (p.a.as_ptr().add(i * pairs), p.b.as_ptr().add(j));
+                let ahead = ahead.take(LINES * pairs / 16);
+                square(a, 4 * pairs, b, 4 * n, c.add(i * n + j), pairs / 16, p.accumulate, ahead);
             }
         }
         asm!("tilerelease", options(nostack, nomem));
     }
 }
 
+/// Cache lines prefetched for every four multiplications, which take some 64 cycles.
+const LINES: usize = 8;
+
 /// 32 x 32 of C: `a_bytes` from row to row of A, `b_bytes` from row to row of B and C.
+#[allow(clippy::too_many_arguments)]
 unsafe fn square(
     a: *const u32,
     a_bytes: usize,
@@ -104,10 +93,13 @@ unsafe fn square(
     c: *mut f32,
     steps: usize,
     accumulate: bool,
+    (line, lines): (*const i8, usize),
 ) {
     if steps == 0 {
         return;
     }
+    // A prefetch of no mapped page would walk the page table in vain.
+    let (line, line_step) = if lines == 0 { (a.cast(), 0) } else { (line, 64 * LINES) };
     // SAFETY: by the caller; the tile registers are named as overwritten.
     unsafe {
         asm!(
@@ -125,13 +117,22 @@ unsafe fn square(
             "tilezero tmm3",
             "3:",
             "tileloadd tmm4, [{a} + {a_bytes}]",
+            "prefetcht1 [{line}]",
+            "prefetcht1 [{line} + 64]",
             "tileloadd tmm6, [{b} + {b_bytes}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
+            "prefetcht1 [{line} + 128]",
+            "prefetcht1 [{line} + 192]",
             "tileloadd tmm7, [{b} + {b_bytes} + 64]",
             "tdpbf16ps tmm1, tmm4, tmm7",
+            "prefetcht1 [{line} + 256]",
+            "prefetcht1 [{line} + 320]",
             "tileloadd tmm5, [{a_below} + {a_bytes}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
+            "prefetcht1 [{line} + 384]",
+            "prefetcht1 [{line} + 448]",
             "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {line}, {line_step}",
             "add {a}, 64",
             "add {a_below}, 64",
             "add {b}, {b_step}",
@@ -149,6 +150,8 @@ unsafe fn square(
             b_step = in(reg) 16 * b_bytes,
             c = in(reg) c,
             c_below = in(reg) c.byte_add(16 * b_bytes),
+            line = inout(reg) line => _,
+            line_step = in(reg) line_step,
             steps = inout(reg) steps => _,
             accumulate = in(reg) u64::from(accumulate),
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,

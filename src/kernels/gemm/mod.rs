@@ -144,12 +144,6 @@ impl Ahead {
         Self { stretches: stretches.map(|(start, len)| (start.addr(), len.div_ceil(LANES))) }
     }
 
-    /// Cache lines left.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub(in crate::kernels) fn lines(&self) -> usize {
-        self.stretches.iter().map(|stretch| stretch.1).sum()
-    }
-
     /// Up to `lines` lines of one stretch: where they start and how many they are.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(in crate::kernels) fn take(&mut self, lines: usize) -> (*const i8, usize) {
