@@ -33,9 +33,9 @@ pub struct Activations {
 /// Activations as the second operand of bf16 products.
 #[derive(Debug, Default)]
 pub struct Packed {
-    /// For products that sum over the width: `stride/2 x samples` pairs.
+    /// For products that sum over the width: `stride/2 x samples` pairs, in panels.
     pub columns: Vec<u32>,
-    /// For products that sum over the samples: `samples/2 x stride` pairs.
+    /// For products that sum over the samples: `samples/2 x stride` pairs, in panels.
     pub rows: Vec<u32>,
 }
 

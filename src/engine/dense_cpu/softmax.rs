@@ -4,6 +4,7 @@ use super::activations::{Activations, zeros};
 use super::layer::{Block, NeuronLayer, PairScratch, Scratch};
 use crate::data::Batch;
 use crate::engine::common::Shards;
+use crate::kernels::LANES;
 use crate::kernels::gemm::Ahead;
 use crate::kernels::memory::Buffer;
 use crate::kernels::softmax::{exp, exp_block, exp_scale_block, scale_block};
@@ -101,16 +102,25 @@ impl Softmax {
         self.truth_logits.resize(self.truths.len(), 0.0);
     }
 
-    /// Adds the blocks' sums up, in block order, into the normaliser of each sample; then turns every block's maximum
-    /// into e^(max − ln normaliser) / B, or 0 for samples without labels and for padding.
+    /// Adds the blocks' sums up, in block order, into the normaliser of each sample; then turns the maximum of every kept
+    /// block into e^(max − ln normaliser) / B, or 0 for samples without labels and for padding.
     fn merge(&mut self, batch: &Batch, samples: usize) {
         let (max, sum) = (&self.max, &self.sum);
-        let blocks = max.len() / samples;
         self.log_normaliser.resize(samples, 0.0);
-        self.log_normaliser.par_iter_mut().enumerate().for_each(|(b, out)| {
-            let largest = (0..blocks).map(|i| max[i * samples + b]).fold(f32::NEG_INFINITY, f32::max);
-            let scaled = |i: usize| f64::from(sum[i * samples + b] * exp(max[i * samples + b] - largest));
-            *out = (f64::from(largest) + (0..blocks).map(scaled).sum::<f64>().ln()) as f32;
+        self.log_normaliser.par_chunks_mut(LANES).enumerate().for_each(|(group, out)| {
+            let lanes = |row: &'_ [f32]| -> [f32; LANES] { std::array::from_fn(|lane| row[group * LANES + lane]) };
+            let mut largest = [f32::NEG_INFINITY; LANES];
+            for max in max.chunks_exact(samples).map(lanes) {
+                largest = std::array::from_fn(|lane| largest[lane].max(max[lane]));
+            }
+            let mut total = [0.0f64; LANES];
+            for (max, sum) in max.chunks_exact(samples).map(lanes).zip(sum.chunks_exact(samples).map(lanes)) {
+                let scaled: [f32; LANES] = std::array::from_fn(|lane| sum[lane] * exp(max[lane] - largest[lane]));
+                total = std::array::from_fn(|lane| total[lane] + f64::from(scaled[lane]));
+            }
+            for (lane, out) in out.iter_mut().enumerate() {
+                *out = (f64::from(largest[lane]) + total[lane].ln()) as f32;
+            }
         });
         self.share.clear();
         self.share.resize(samples, 0.0);
@@ -120,7 +130,7 @@ impl Softmax {
             }
         }
         let (share, log_normaliser) = (&self.share, &self.log_normaliser);
-        self.max.par_chunks_mut(samples).for_each(|max| {
+        self.max[..self.kept_blocks * samples].par_chunks_mut(samples).for_each(|max| {
             for ((max, share), log_normaliser) in max.iter_mut().zip(share).zip(log_normaliser) {
                 *max = exp(*max - log_normaliser) * share;
             }

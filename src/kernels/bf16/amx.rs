@@ -71,9 +71,9 @@ pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
         asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly));
         for j in (0..n).step_by(32) {
             for i in (0..m).step_by(32) {
-                let (a, b) = (p.a.as_ptr().add(i * pairs), p.b.as_ptr().add(j));
+                let (a, b) = (p.a.as_ptr().add(i * pairs), p.b.as_ptr().add(j * pairs));
                 let ahead = ahead.take(LINES * pairs / 16);
-                square(a, 4 * pairs, b, 4 * n, c.add(i * n + j), pairs / 16, p.accumulate, ahead);
+                square(a, 4 * pairs, b, c.add(i * n + j), 4 * n, pairs / 16, p.accumulate, ahead);
             }
         }
         asm!("tilerelease", options(nostack, nomem));
@@ -83,14 +83,14 @@ pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
 /// Cache lines prefetched for every four multiplications, which take some 64 cycles.
 const LINES: usize = 8;
 
-/// 32 x 32 of C: `a_bytes` from row to row of A, `b_bytes` from row to row of B and C.
+/// 32 x 32 of C: `a_bytes` from row to row of A, `c_bytes` from row to row of C.
 #[allow(clippy::too_many_arguments)]
 unsafe fn square(
     a: *const u32,
     a_bytes: usize,
     b: *const u32,
-    b_bytes: usize,
     c: *mut f32,
+    c_bytes: usize,
     steps: usize,
     accumulate: bool,
     (line, lines): (*const i8, usize),
@@ -105,10 +105,10 @@ unsafe fn square(
         asm!(
             "test {accumulate:e}, {accumulate:e}",
             "jz 2f",
-            "tileloadd tmm0, [{c} + {b_bytes}]",
-            "tileloadd tmm1, [{c} + {b_bytes} + 64]",
-            "tileloadd tmm2, [{c_below} + {b_bytes}]",
-            "tileloadd tmm3, [{c_below} + {b_bytes} + 64]",
+            "tileloadd tmm0, [{c} + {c_bytes}]",
+            "tileloadd tmm1, [{c} + {c_bytes} + 64]",
+            "tileloadd tmm2, [{c_below} + {c_bytes}]",
+            "tileloadd tmm3, [{c_below} + {c_bytes} + 64]",
             "jmp 3f",
             "2:",
             "tilezero tmm0",
@@ -135,21 +135,21 @@ unsafe fn square(
             "add {line}, {line_step}",
             "add {a}, 64",
             "add {a_below}, 64",
-            "add {b}, {b_step}",
+            "add {b}, 2048",
             "dec {steps}",
             "jnz 3b",
-            "tilestored [{c} + {b_bytes}], tmm0",
-            "tilestored [{c} + {b_bytes} + 64], tmm1",
-            "tilestored [{c_below} + {b_bytes}], tmm2",
-            "tilestored [{c_below} + {b_bytes} + 64], tmm3",
+            "tilestored [{c} + {c_bytes}], tmm0",
+            "tilestored [{c} + {c_bytes} + 64], tmm1",
+            "tilestored [{c_below} + {c_bytes}], tmm2",
+            "tilestored [{c_below} + {c_bytes} + 64], tmm3",
             a = inout(reg) a => _,
             a_below = inout(reg) a.byte_add(16 * a_bytes) => _,
             a_bytes = in(reg) a_bytes,
             b = inout(reg) b => _,
-            b_bytes = in(reg) b_bytes,
-            b_step = in(reg) 16 * b_bytes,
+            b_bytes = in(reg) 128usize,
             c = in(reg) c,
-            c_below = in(reg) c.byte_add(16 * b_bytes),
+            c_below = in(reg) c.byte_add(16 * c_bytes),
+            c_bytes = in(reg) c_bytes,
             line = inout(reg) line => _,
             line_step = in(reg) line_step,
             steps = inout(reg) steps => _,

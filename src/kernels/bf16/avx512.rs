@@ -22,7 +22,7 @@ pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
             let (line, lines) = ahead.take(p.pairs / 4);
             // SAFETY: the tile lies inside C, its rows inside A, its columns inside B.
             unsafe {
-                let (a, b) = (p.a.as_ptr().add(i * p.pairs), p.b.as_ptr().add(j));
+                let (a, b) = (p.a.as_ptr().add(i * p.pairs), p.b.as_ptr().add(j * p.pairs));
                 let (ahead, step) = if lines == 0 { (b.cast(), 0) } else { (line, 64) };
                 multiply(p, a, b, c.add(i * p.n + j), ahead, step);
             }
@@ -56,7 +56,7 @@ unsafe fn multiply(
         ($at:literal) => {{
             // SAFETY: inside B, and 16 pairs are 32 numbers.
             let vectors: [__m512bh; 2] = unsafe { [0, 16].map(|j| b.add(j).cast::<__m512bh>().read_unaligned()) };
-            b = b.wrapping_add(p.n);
+            b = b.wrapping_add(32);
             for i in 0..ROWS {
                 // SAFETY: inside A; a pair is 32 bits whatever they mean.
                 let pair: __m512bh = unsafe { std::mem::transmute(broadcast::<{ 4 * $at }>(a[i / 3], stride, i % 3)) };

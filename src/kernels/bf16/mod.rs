@@ -1,8 +1,9 @@
 //! Matrix products of bf16 operands with f32 sums.
 //!
 //! Operands are packed from f32 (rounded to nearest even) into **pairs**: a u32 holds two bf16 that meet the same pair of
-//! the other operand, the earlier one in the low half. A is `m x k/2` pairs along its rows, B `k/2 x n` pairs along its
-//! columns (rows 2q and 2q + 1 interleaved). That one layout serves all three ways a product is computed:
+//! the other operand, the earlier one in the low half. A is `m x k/2` pairs along its rows. B is `k/2 x n` pairs along its
+//! columns (rows 2q and 2q + 1 interleaved), in panels of [`TILE`] columns: `n/32 x k/2 x 32`, so that what a tile of C
+//! needs lies together. That one layout serves all three ways a product is computed:
 //!
 //! - **AMX**: tiles of 16 x 16 sums, 1,024 multiply-adds an instruction (`amx`);
 //! - **AVX512-BF16**: `vdpbf16ps`, 32 multiply-adds an instruction (`avx512`);
@@ -78,7 +79,7 @@ pub struct PairProduct<'a> {
     pub pairs: usize,
     /// `m x pairs`.
     pub a: &'a [u32],
-    /// `pairs x n`.
+    /// `n/32 x pairs x 32`.
     pub b: &'a [u32],
     pub accumulate: bool,
 }
@@ -111,13 +112,16 @@ impl PairProduct<'_> {
     /// The definition.
     fn run_portable(&self, c: &mut [f32]) {
         let (low, high) = (|pair: u32| f32::from_bits(pair << 16), |pair: u32| f32::from_bits(pair & 0xFFFF_0000));
-        for (c, a) in c.chunks_exact_mut(self.n.max(1)).zip(self.a.chunks_exact(self.pairs.max(1))).take(self.m) {
-            if !self.accumulate {
-                c.fill(0.0);
-            }
-            for (&a, b) in a.iter().zip(self.b.chunks_exact(self.n)) {
-                for (c, &b) in c.iter_mut().zip(b) {
-                    *c += low(a) * low(b) + high(a) * high(b);
+        if !self.accumulate {
+            c[..self.m * self.n].fill(0.0);
+        }
+        for (panel, b) in self.b.chunks_exact((TILE * self.pairs).max(1)).enumerate().take(self.n / TILE) {
+            for (i, a) in self.a.chunks_exact(self.pairs).enumerate().take(self.m) {
+                let c = &mut c[i * self.n + panel * TILE..][..TILE];
+                for (&a, b) in a.iter().zip(b.chunks_exact(TILE)) {
+                    for (c, &b) in c.iter_mut().zip(b) {
+                        *c += low(a) * low(b) + high(a) * high(b);
+                    }
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! f32 matrices rounded into pairs of bf16.
 
+use super::TILE;
 use crate::kernels::kernels;
 use half::bf16;
 
@@ -34,43 +35,56 @@ pub fn pack_rows(from: &[f32], out: &mut [u32]) {
     }
 }
 
-/// Pairs along columns: row q of `out` (`pairs x width`) interleaves rows 2q and 2q + 1 of `from`. What lies beyond
-/// `from` is filled with zeros.
+/// Pairs along columns: `out` interleaves rows 2q and 2q + 1 of `from`, in panels of [`TILE`] columns
+/// (`width/32 x pairs x 32`). Pairs beyond `from` are filled with zeros.
 ///
 /// # Panics
-/// If `from` is no whole number of rows of `width`, a multiple of 16, or does not fit.
+/// If `from` is no whole number of rows of `width`, a multiple of [`TILE`], or `out` no whole number or too few.
 pub fn pack_pairs(from: &[f32], width: usize, out: &mut [u32]) {
-    assert!(width.is_multiple_of(16) && from.len().is_multiple_of(width));
-    let rows = from.len() / width;
-    let (out, rest) = out.split_at_mut(rows.div_ceil(2) * width);
-    rest.fill(0);
-    for (rows, out) in from.chunks(2 * width).zip(out.chunks_exact_mut(width)) {
+    assert!(width.is_multiple_of(TILE) && from.len().is_multiple_of(width) && out.len().is_multiple_of(width));
+    let (rows, pairs) = (from.len() / width, out.len() / width);
+    assert!(rows <= 2 * pairs);
+    if rows < 2 * pairs {
+        out.fill(0);
+    }
+    for (q, rows) in from.chunks(2 * width).enumerate() {
         let (even, odd) = rows.split_at(width);
-        #[cfg(target_arch = "x86_64")]
-        if native() && !odd.is_empty() {
-            // SAFETY: the CPU has the features; all three are `width` long.
-            unsafe { vectors::interleave(even, odd, out) };
-            continue;
-        }
-        for (i, (even, out)) in even.iter().zip(out).enumerate() {
-            *out = round(*even) | odd.get(i).map_or(0, |&odd| round(odd) << 16);
+        for panel in 0..width / TILE {
+            let columns = panel * TILE..(panel + 1) * TILE;
+            let out = &mut out[(panel * pairs + q) * TILE..][..TILE];
+            #[cfg(target_arch = "x86_64")]
+            if native() && !odd.is_empty() {
+                // SAFETY: the CPU has the features; all three are of TILE elements.
+                unsafe { vectors::interleave(&even[columns.clone()], &odd[columns], out) };
+                continue;
+            }
+            for (i, out) in columns.zip(out) {
+                *out = round(even[i]) | odd.get(i).map_or(0, |&odd| round(odd) << 16);
+            }
         }
     }
 }
 
-/// The transpose of `from` (`rows x width`) into `out` (`width x rows`): pairs along columns become pairs along rows.
+/// Pairs along columns in panels (`width/32 x pairs x 32`) become pairs along rows (`width x pairs`): the transpose.
 ///
 /// # Panics
-/// If the lengths differ or are no multiple of `width`.
+/// If the lengths differ, or `width` is no multiple of [`TILE`] or does not divide them.
 pub fn transpose_pairs(from: &[u32], width: usize, out: &mut [u32]) {
-    assert!(from.len() == out.len() && from.len().is_multiple_of(width));
-    let rows = from.len() / width;
-    for q in (0..rows).step_by(16) {
-        for i in (0..width).step_by(16) {
-            for i in i..(i + 16).min(width) {
-                for q in q..(q + 16).min(rows) {
-                    out[i * rows + q] = from[q * width + i];
-                }
+    assert!(from.len() == out.len() && from.len().is_multiple_of(width) && width.is_multiple_of(TILE));
+    let pairs = from.len() / width;
+    if pairs == 0 {
+        return;
+    }
+    for (from, out) in from.chunks_exact(TILE * pairs).zip(out.chunks_exact_mut(TILE * pairs)) {
+        #[cfg(target_arch = "x86_64")]
+        if native() && pairs.is_multiple_of(16) {
+            // SAFETY: the CPU has the features; both are TILE x pairs.
+            unsafe { vectors::transpose(from, pairs, out) };
+            continue;
+        }
+        for (q, from) in from.chunks_exact(TILE).enumerate() {
+            for (i, &from) in from.iter().enumerate() {
+                out[i * pairs + q] = from;
             }
         }
     }
@@ -89,6 +103,23 @@ mod vectors {
                 let (low, high) = (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16)));
                 let packed: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
                 _mm512_storeu_si512(out.as_mut_ptr().cast(), packed);
+            }
+        }
+    }
+
+    /// `pairs x 32` to `32 x pairs`, `pairs` a multiple of 16.
+    #[target_feature(enable = "avx512f")]
+    pub unsafe fn transpose(from: &[u32], pairs: usize, out: &mut [u32]) {
+        // Offsets of 16 pairs, one below the other.
+        let below: [u32; 16] = std::array::from_fn(|lane| 32 * lane as u32);
+        // SAFETY: q + lane < pairs and i < 32.
+        unsafe {
+            let below = _mm512_loadu_si512(below.as_ptr().cast());
+            for q in (0..pairs).step_by(16) {
+                for i in 0..32 {
+                    let column = _mm512_i32gather_epi32::<4>(below, from.as_ptr().add(q * 32 + i).cast());
+                    _mm512_storeu_si512(out.as_mut_ptr().add(i * pairs + q).cast(), column);
+                }
             }
         }
     }
@@ -131,20 +162,26 @@ mod tests {
         assert!((0..80).all(|i| low(rows[i]) == rounded(2 * i) && high(rows[i]) == rounded(2 * i + 1)));
         assert_eq!(rows[80..], [0; 3]);
 
-        let mut pairs = vec![9; 4 * 32];
-        pack_pairs(&from, 32, &mut pairs);
-        for q in 0..2 {
-            for i in 0..32 {
-                assert_eq!(low(pairs[q * 32 + i]), rounded(2 * q * 32 + i));
-                assert_eq!(high(pairs[q * 32 + i]), rounded((2 * q + 1) * 32 + i));
+        // Five rows of 64 columns: two panels, three pairs and one more of zeros.
+        let from = [from, vec![1.5; 5 * 32]].concat();
+        let rounded = |i: usize| bf16::from_f32(from[i]).to_f32();
+        let mut panels = vec![9; 4 * 64];
+        pack_pairs(&from, 64, &mut panels);
+        for q in 0..4 {
+            for i in 0..64 {
+                let pair = panels[(i / 32 * 4 + q) * 32 + i % 32];
+                let expected = |row: usize| if row < 5 { rounded(row * 64 + i) } else { 0.0 };
+                assert_eq!((low(pair), high(pair)), (expected(2 * q), expected(2 * q + 1)));
             }
         }
-        // The fifth row has no partner, and there is no seventh.
-        assert!((0..32).all(|i| low(pairs[64 + i]) == rounded(128 + i) && high(pairs[64 + i]) == 0.0));
-        assert_eq!(pairs[96..], [0; 32]);
 
-        let mut transposed = vec![0; 4 * 32];
-        transpose_pairs(&pairs, 32, &mut transposed);
-        assert!((0..4).all(|q| (0..32).all(|i| transposed[i * 4 + q] == pairs[q * 32 + i])));
+        for pairs in [4, 16, 48] {
+            let panels: Vec<u32> = (0..2 * pairs * 32).collect();
+            let (pairs, mut rows) = (pairs as usize, vec![0; panels.len()]);
+            transpose_pairs(&panels, 64, &mut rows);
+            for i in 0..64 {
+                assert!((0..pairs).all(|q| rows[i * pairs + q] == panels[(i / 32 * pairs + q) * 32 + i % 32]));
+            }
+        }
     }
 }
