@@ -4,6 +4,7 @@
 //! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
+pub mod bf16;
 mod check;
 pub mod compact;
 pub mod gemm;
