@@ -26,7 +26,7 @@ use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, S
 use crate::data::{Batch, Inputs};
 use crate::network::{Layer, Order, Parameters};
 use gpu::Gpu;
-use kernels::{Kernel, Kernels, Tile};
+use kernels::{Kernel, Kernels, Precision, Tile};
 use pack::Packer;
 use plan::{Counts, Dispatch, LOSS_SLOTS, Plan, State};
 use rayon::prelude::*;
@@ -59,7 +59,7 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         }
     }
     let gpu = Gpu::open(settings.allow_software)?;
-    let kernels = Kernels::new(&gpu, Tile::largest(&gpu.limits))?;
+    let kernels = Kernels::new(&gpu, Tile::that_fit(&gpu.limits)[0], Precision::Full)?;
     let clock = if gpu.timestamps { Some(Clock::new(&gpu)?) } else { None };
     let adapter_limit = gpu.limits.max_storage_buffer_binding_size;
     Ok(Box::new(DenseGpu {
@@ -192,7 +192,7 @@ impl DenseGpu {
     ) -> Result<(), EngineError> {
         self.stage(batch, rows.clone(), false)?;
         if !self.top_k.contains_key(&k) {
-            self.top_k.insert(k, Kernel::top_k(&self.gpu, k)?);
+            self.top_k.insert(k, Kernel::top_k(&self.gpu, self.kernels.precision, k)?);
         }
         let kernel = &self.top_k[&k];
         let (state, plan) = match (&self.state, &self.plan) {
@@ -259,14 +259,14 @@ impl Engine for DenseGpu {
         EngineInfo {
             name: "dense-gpu".into(),
             device: adapter.name.clone(),
-            precision: "f32".into(),
+            precision: self.kernels.precision.to_string(),
             threads: 1,
             notes: vec![
                 ("backend".into(), adapter.backend.clone()),
                 ("driver".into(), adapter.driver.clone()),
                 ("software".into(), adapter.software.to_string()),
                 ("timestamps".into(), self.gpu.timestamps.to_string()),
-                ("tile".into(), format!("{}x{}x{}", tile.rows(), tile.columns(), tile.bk)),
+                ("tile".into(), tile.to_string()),
             ],
         }
     }
