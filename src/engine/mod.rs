@@ -164,11 +164,18 @@ pub struct Entry {
 }
 
 /// Every engine there is.
-pub const REGISTRY: &[Entry] = &[Entry {
-    name: "dense-gpu",
-    summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
-    build: dense_gpu::build,
-}];
+pub const REGISTRY: &[Entry] = &[
+    Entry {
+        name: "dense-gpu",
+        summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
+        build: dense_gpu::build,
+    },
+    Entry {
+        name: "dense-gpu:as-published",
+        summary: "dense-gpu, fed a dense B x L label matrix from the host every step, as SLIDE's GPU baseline was.",
+        build: dense_gpu::build_as_published,
+    },
+];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -50,6 +50,14 @@ impl Tile {
     }
 }
 
+impl std::str::FromStr for Tile {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        Self::ALL.into_iter().find(|tile| tile.to_string() == text).ok_or(())
+    }
+}
+
 impl std::fmt::Display for Tile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}x{}x{}", self.rows(), self.columns(), self.bk)
@@ -124,7 +132,7 @@ macro_rules! source {
     };
 }
 
-const SOURCES: [Source; 16] = [
+const SOURCES: [Source; 18] = [
     source!("gather", "uurrrw", None),
     source!("layer", "uurrrw", Layer),
     source!("layer_input", "uurrrw", Layer),
@@ -133,6 +141,8 @@ const SOURCES: [Source; 16] = [
     source!("statistics", "uurw", None),
     source!("normalize", "uurrw", None),
     source!("loss", "uurrrw", None),
+    source!("loss_dense", "uurrrw", None),
+    source!("loss_total", "uurw", None),
     source!("back_output", "uurrrrw", Output),
     source!("back_hidden", "uurrw", Layer),
     source!("reduce", "uurrw", None),

@@ -10,6 +10,9 @@ use crate::network::{Parameters, Rows, Shape};
 /// Steps whose losses are kept apart in `totals`, so that a long run does not lose small ones to rounding.
 pub(super) const LOSS_SLOTS: usize = 1024;
 
+/// Workgroups that sum the loss over a dense label matrix.
+const LOSS_GROUPS: u32 = 512;
+
 /// Workgroups to cut the output layer's backward product into: a few for every multiprocessor of a large GPU.
 const SPLIT_GROUPS: usize = 512;
 
@@ -45,6 +48,14 @@ pub(super) struct State {
     /// For each window of the first layer, the step at which a row last moved.
     stamps: Vec<wgpu::Buffer>,
     pub totals: wgpu::Buffer,
+    /// The label matrix of a step, laid out as the logits, and the loss's sums: only where it is fed densely.
+    pub dense_labels: Option<DenseLabels>,
+}
+
+/// See [`State::dense_labels`].
+pub(super) struct DenseLabels {
+    pub windows: Vec<wgpu::Buffer>,
+    sums: wgpu::Buffer,
 }
 
 impl State {
@@ -55,6 +66,7 @@ impl State {
         initial: &Parameters,
         capacity: usize,
         limit: u64,
+        dense_labels: bool,
     ) -> Result<Self, EngineError> {
         let output = initial.layers.len() - 1;
         let mut layers = Vec::new();
@@ -96,6 +108,13 @@ impl State {
         for layer in &layers[1..] {
             split_bytes = split_bytes.max(layer.weights.windows.len() as u64 * rows_of(layer.weights.width));
         }
+        let dense_labels = if dense_labels {
+            let windows = last.windows.iter().map(|w| gpu.storage("dense labels", (w.rows * capacity * 4) as u64));
+            let sums = gpu.storage("loss sums", u64::from(LOSS_GROUPS) * 4)?;
+            Some(DenseLabels { windows: windows.collect::<Result<_, _>>()?, sums })
+        } else {
+            None
+        };
         let stamps = layers[0].weights.windows.iter().map(|w| gpu.storage("row stamps", w.rows as u64 * 4));
         Ok(Self {
             shape: shape.clone(),
@@ -113,6 +132,7 @@ impl State {
             split_partials: gpu.storage("split sums", split_bytes)?,
             stamps: stamps.collect::<Result<_, _>>()?,
             totals: gpu.storage("loss", LOSS_SLOTS as u64 * 4)?,
+            dense_labels,
             layers,
         })
     }
@@ -361,6 +381,16 @@ impl Planner<'_> {
         let dims = [state.shape.labels.div_ceil(rows), vectors];
         let buffers = [&state.batch, &state.softmax_partials, &state.normalizer];
         to.push(self.dispatch("normalize", &dims, &buffers, move |_| [vectors as u32, 1, 1])?);
+        if let Some(labels) = &state.dense_labels {
+            for (index, w) in self.output().weights.windows.iter().enumerate() {
+                let dims = [w.rows, vectors, usize::from(index == 0)];
+                let buffers = [&labels.windows[index], &state.logits[index], &state.normalizer, &labels.sums];
+                to.push(self.dispatch("loss_dense", &dims, &buffers, |_| [LOSS_GROUPS, 1, 1])?);
+            }
+            let buffers = [&labels.sums, &state.totals];
+            to.push(self.dispatch("loss_total", &[LOSS_GROUPS as usize], &buffers, |_| [1, 1, 1])?);
+            return Ok(to);
+        }
         for (w, z) in self.output().weights.windows.iter().zip(&state.logits) {
             let dims = [w.first, w.rows, state.capacity / 4];
             let buffers = [&state.batch, z, &state.normalizer, &state.totals];
