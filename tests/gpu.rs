@@ -95,11 +95,11 @@ impl Plain {
             for (index, layer) in self.layers.iter().enumerate().rev() {
                 let a = &values[index];
                 let mut da = vec![0.0; layer.inputs];
-                for o in 0..layer.outputs {
-                    gradients[index].1[o] += dz[o];
+                for (o, &dz) in dz.iter().enumerate() {
+                    gradients[index].1[o] += dz;
                     for i in 0..layer.inputs {
-                        gradients[index].0[o * layer.inputs + i] += dz[o] * a[i];
-                        da[i] += dz[o] * layer.weights[0][o * layer.inputs + i];
+                        gradients[index].0[o * layer.inputs + i] += dz * a[i];
+                        da[i] += dz * layer.weights[0][o * layer.inputs + i];
                     }
                 }
                 dz = da.iter().zip(a).map(|(da, &a)| if a > 0.0 { *da } else { 0.0 }).collect();
@@ -350,15 +350,29 @@ fn half_precision_follows_full() {
     assert!(half.memory().device_bytes < full.memory().device_bytes + 301 * 130 * 2);
 }
 
-/// Output weights of 132 MiB, more than one binding of a software adapter (128 MiB) holds: loss, best labels and the
-/// rows on both sides of the window's edge after one step, against sums in f64.
+/// Output weights of 132 MiB, more than one binding of a software adapter (128 MiB) holds: loss and the rows on
+/// both sides of the window's edge after one step, against sums in f64.
 #[test]
 fn label_matrix_larger_than_128_mib() {
     let shape = shape(50, &[128], 270_000);
     let training = Training { batch: 4, learning_rate: 0.01, ..Training::default() };
-    let Some(mut engine) = engine(&settings(&shape, &training)) else { return };
-    let mut initial = Parameters::new(&shape, Init::Glorot, 3);
+    let mut settings = settings(&shape, &training);
+    // Narrow tiles waste less on four samples.
+    settings.options.insert("tile".into(), "64x64x16".into());
+    let Some(mut engine) = engine(&settings) else { return };
+    // Drawing 35 million normal weights would take longer than training them.
+    let small = Shape { labels: 10, ..shape.clone() };
+    let mut initial = Parameters::new(&small, Init::Glorot, 3);
     initial.layers[0].weights.iter_mut().for_each(|w| *w *= 100.0);
+    let mut state = 1u32;
+    let mut draw = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 24) as f32 * 0.02 - 0.01
+    };
+    let last = &mut initial.layers[1];
+    last.outputs = shape.labels;
+    last.weights = (0..shape.labels * 128).map(|_| draw()).collect();
+    last.bias = vec![0.0; shape.labels];
     engine.load(&initial).unwrap();
     let mut batch = Batch::default();
     // Row 262,144 is the first past 128 MiB.
@@ -370,7 +384,6 @@ fn label_matrix_larger_than_128_mib() {
 
     let (input, output) = (&initial.layers[0], &initial.layers[1]);
     let mut expected = 0.0;
-    let mut best = Vec::new();
     let mut gradient_rows: Vec<(usize, Vec<f64>)> =
         [0, 3, 1000, 262_143, 262_144, 269_999].map(|row| (row, vec![0.0; 128])).into();
     for (b, labels) in truth.iter().enumerate() {
@@ -385,7 +398,6 @@ fn label_matrix_larger_than_128_mib() {
         let logit = |row: &[f32]| row.iter().zip(&h).map(|(&w, h)| f64::from(w) * h).sum::<f64>();
         let logits: Vec<f64> = output.weights.chunks_exact(128).map(logit).collect();
         let normalizer = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
-        best.push(logits.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         for &label in labels {
             expected += (normalizer - logits[label as usize]) / (4 * labels.len()) as f64;
         }
@@ -396,10 +408,6 @@ fn label_matrix_larger_than_128_mib() {
         }
     }
 
-    let top = engine.predict(&batch, 2).unwrap();
-    for b in 0..4 {
-        assert!((f64::from(top.scores[2 * b]) - best[b]).abs() < 1e-4 * best[b].abs());
-    }
     engine.step(&batch).unwrap();
     let loss = engine.finish().unwrap().loss;
     assert!((loss - expected).abs() < 1e-4 * expected, "loss {loss} instead of {expected}");
@@ -473,6 +481,19 @@ fn every_shader_validates_without_a_driver() {
     let pipelines = dense_gpu::validate_shaders().unwrap();
     let files = std::fs::read_dir("shaders").unwrap().count();
     assert!(pipelines >= files - 2, "{pipelines} pipelines from {files} files, of which two are preludes");
+}
+
+#[test]
+fn roofline_is_measured() {
+    match dense_gpu::roofline(true) {
+        Ok(peak) => {
+            for rate in [peak.copy_bytes_per_second, peak.flops_per_second, peak.upload_bytes_per_second] {
+                assert!(rate.is_finite() && rate > 1e6, "{peak:?}");
+            }
+        }
+        Err(EngineError::Unavailable(reason)) => eprintln!("skipped: {reason}"),
+        Err(e) => panic!("{e}"),
+    }
 }
 
 #[test]
