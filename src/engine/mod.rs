@@ -2,7 +2,12 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub(crate) mod common;
+pub mod dense_cpu;
 pub mod dense_gpu;
+pub mod exact_top_k;
+pub mod reference;
+pub mod sparse_cpu;
 
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
@@ -174,6 +179,37 @@ pub const REGISTRY: &[Entry] = &[
         name: "dense-gpu:as-published",
         summary: "dense-gpu, fed a dense B x L label matrix from the host every step, as SLIDE's GPU baseline was.",
         build: dense_gpu::build_as_published,
+    },
+    Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
+    Entry {
+        name: "lsh-cpu",
+        summary: "SLIDE: active neurons from hash tables, on the CPU.",
+        build: sparse_cpu::build_lsh,
+    },
+    Entry {
+        name: "sparse-cpu:uniform",
+        summary: "Random neurons in place of hashed ones: sampled softmax.",
+        build: sparse_cpu::build_uniform,
+    },
+    Entry {
+        name: "sparse-cpu:frequency",
+        summary: "Random neurons in proportion to label frequency.",
+        build: sparse_cpu::build_frequency,
+    },
+    Entry {
+        name: "sparse-cpu:top-k",
+        summary: "The true top neurons: the oracle that hashing approximates.",
+        build: sparse_cpu::build_top_k,
+    },
+    Entry {
+        name: "sparse-cpu:all",
+        summary: "The sparse engine with every neuron active: a check.",
+        build: sparse_cpu::build_all,
+    },
+    Entry {
+        name: "reference",
+        summary: "Plain scalar f64: what the others are checked against.",
+        build: reference::build,
     },
 ];
 

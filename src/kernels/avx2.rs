@@ -1,0 +1,120 @@
+//! AVX2 with FMA: 8 lanes, 16 registers.
+
+use super::generic::kernel_set;
+use super::vector::Vector;
+use std::arch::x86_64::*;
+
+kernel_set!("avx2", "avx2,fma", __m256);
+
+/// All bits set in the first `n < 8` lanes.
+#[inline(always)]
+unsafe fn first(n: usize) -> __m256i {
+    static BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: eight values from index 8 - n lie inside the sixteen.
+    unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n).cast()) }
+}
+
+#[allow(unsafe_op_in_unsafe_fn)]
+impl Vector for __m256 {
+    const LANES: usize = 8;
+    const BLOCK: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        _mm256_set1_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        _mm256_loadu_ps(from)
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        _mm256_storeu_ps(to, self);
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize, fill: Self) -> Self {
+        let mask = first(n);
+        _mm256_blendv_ps(fill, _mm256_maskload_ps(from, mask), _mm256_castsi256_ps(mask))
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        _mm256_maskstore_ps(to, first(n), self);
+    }
+
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, indices: *const u32) -> Self {
+        _mm256_i32gather_ps::<4>(from, _mm256_loadu_si256(indices.cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        _mm256_add_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        _mm256_sub_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        _mm256_mul_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        _mm256_fmadd_ps(self, factor, term)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        _mm256_max_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        _mm256_min_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        _mm256_div_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        _mm256_sqrt_ps(self)
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self)
+    }
+
+    /// In two steps, each with a factor that is a normal number, so that results below the normal ones come out right.
+    #[inline(always)]
+    unsafe fn scale(self, exponent: Self) -> Self {
+        let whole = _mm256_cvtps_epi32(exponent);
+        let half = _mm256_srai_epi32::<1>(whole);
+        let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+        _mm256_mul_ps(_mm256_mul_ps(self, power(half)), power(_mm256_sub_epi32(whole, half)))
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        let four = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    }
+}
