@@ -1,5 +1,6 @@
 //! Progress on stderr: a bar on a terminal, plain occasional lines elsewhere, nothing with `--quiet`.
 
+use crate::data;
 use crate::harness::{Event, Observer};
 use crate::record::Row;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -49,6 +50,42 @@ fn bar() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(10));
     let style = ProgressStyle::with_template("{prefix}  {bar:24}  {msg}").expect("a fixed template");
     bar.with_style(style.progress_chars("━╸ "))
+}
+
+/// Tells how far the reading or making of data has come.
+pub(super) struct Reading {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Reading {
+    pub(super) fn new(quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(bar);
+        Self { quiet, bar }
+    }
+}
+
+impl data::Progress for Reading {
+    fn advance(&self, stage: &str, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(stage.to_owned());
+            bar.set_position((done * 1000).checked_div(total).unwrap_or(0));
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        if !self.quiet {
+            eprintln!("warning: {message}");
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 /// Seconds as people say them: `0.8 s`, `42 s`, `3 min 20 s`, `2 h 5 min`.

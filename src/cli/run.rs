@@ -1,6 +1,6 @@
 //! `slidebench run`, and `cargo bench` through it.
 
-use super::console::Console;
+use super::console::{Console, Reading};
 use super::{End, Usage, devices, finish, report, stop};
 use crate::data::{self, Source};
 use crate::engine;
@@ -11,6 +11,7 @@ use clap::Parser;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -82,10 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     if cfg!(debug_assertions) {
         console.say("warning: this is a debug build; its timings mean nothing. Build with --release.");
     }
-    let mut machine = Machine::detect(&devices::adapters());
-    if let Some(label) = &arguments.label {
-        machine = machine.with_label(label);
-    }
+    let mut machine = devices::machine(arguments.label.as_deref());
     machine.flags = flags();
     let mut tally = Tally::default();
     for experiment in experiments {
@@ -125,7 +123,7 @@ fn conduct(
     let mut sink = |row: &Row| writer.append(row).map_err(io::Error::other);
     for index in 0..experiment.data.len() {
         let entry = experiment.data[index].clone();
-        let opened = open(&entry, console);
+        let opened = open(&entry, arguments.quiet);
         let mut harness = |experiment: &Experiment, work: &mut dyn FnMut(&mut Harness<'_>) -> io::Result<Tally>| {
             work(&mut Harness {
                 experiment,
@@ -190,10 +188,10 @@ fn earlier(
     Ok(rows)
 }
 
-fn open(entry: &Data, console: &Console) -> anyhow::Result<data::Dataset> {
+fn open(entry: &Data, quiet: bool) -> anyhow::Result<data::Dataset> {
     let source: Source = entry.source.parse()?;
-    console.say(&format!("{source}: opening"));
-    Ok(data::open(&source, &data::OpenOptions::default())?)
+    let options = data::OpenOptions { progress: Arc::new(Reading::new(quiet)), ..data::OpenOptions::default() };
+    Ok(data::open(&source, &options)?)
 }
 
 /// The rates found, as they can be pasted into the experiment's file.
