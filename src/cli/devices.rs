@@ -1,7 +1,7 @@
 //! `slidebench devices`: what this machine can compute with.
 
 use super::End;
-use crate::engine::dense_gpu;
+use crate::engine::dense_gpu::{self, AdapterSummary};
 use crate::kernels::{kernels, roofline};
 use crate::record::{Adapter, Machine, today};
 use anyhow::Context;
@@ -27,7 +27,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     let summaries = dense_gpu::adapters();
-    let mut machine = machine(arguments.label.as_deref());
+    let mut machine = describe(&summaries, arguments.label.as_deref());
     let mut out = std::io::stdout().lock();
     let cpu = &machine.cpu;
     writeln!(out, "CPU      {}, {} cores, {} threads", cpu.model, cpu.physical_cores, cpu.logical_cores)?;
@@ -43,8 +43,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
         writeln!(out, "GPU      none: no Vulkan, Metal or DX12 adapter; dense-gpu is skipped here")?;
     }
     for gpu in &summaries {
-        let kind = if gpu.software { "software: used only with --allow-software" } else { "GPU" };
-        writeln!(out, "{:8} {} ({kind})", if gpu.software { "software" } else { "GPU" }, gpu.name)?;
+        let note = if gpu.software { ", a software adapter: used only with --allow-software" } else { "" };
+        writeln!(out, "GPU      {}{note}", gpu.name)?;
         writeln!(out, "         {}, driver {}", gpu.backend, gpu.driver)?;
         let can = [("timestamps", gpu.timestamps), ("subgroups", gpu.subgroups), ("f16", gpu.f16)];
         let can: Vec<&str> = can.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
@@ -117,15 +117,18 @@ fn bytes(bytes: u64) -> String {
 
 /// This machine, under the user's label if there is one, with every GPU adapter it offers.
 pub(super) fn machine(label: Option<&str>) -> Machine {
-    let adapter = |summary: dense_gpu::AdapterSummary| Adapter {
+    describe(&dense_gpu::adapters(), label)
+}
+
+fn describe(adapters: &[AdapterSummary], label: Option<&str>) -> Machine {
+    let adapter = |summary: &AdapterSummary| Adapter {
+        name: summary.name.clone(),
         kind: if summary.software { "software" } else { "gpu" }.into(),
-        name: summary.name,
-        backend: summary.backend,
-        driver: summary.driver,
+        backend: summary.backend.clone(),
+        driver: summary.driver.clone(),
         software: summary.software,
     };
-    let adapters: Vec<Adapter> = dense_gpu::adapters().into_iter().map(adapter).collect();
-    let machine = Machine::detect(&adapters);
+    let machine = Machine::detect(&adapters.iter().map(adapter).collect::<Vec<_>>());
     match label {
         Some(label) => machine.with_label(label),
         None => machine,
