@@ -65,9 +65,9 @@ fn exp_sum(c: mat4x4f, shift: vec4f) -> vec4f {
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
     let row = t / 16u;
     let column = t % 16u;
-    var c = multiply(t, group.x * BM, group.y * BN, 0u, 4u * dims.H);
-    let m = group.x * BM + 4u * row;
-    let n = group.y * BN + 4u * column;
+    var c = multiply(t, group.y * BM, group.x * BN, 0u, 4u * dims.H);
+    let m = group.y * BM + 4u * row;
+    let n = group.x * BN + 4u * column;
     c.c00 = put(c.c00, m, n);
     var high0 = largest(c.c00);
     var high1 = vec4f(NEGLIGIBLE);
@@ -105,9 +105,9 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     if row < RN {
         var sum = vec4f();
         for (var r = 0u; r < 16u; r++) { sum += columns[r * (BN / 4u) + column + 16u * row]; }
-        let vector = group.y * (BN / 4u) + column + 16u * row;
+        let vector = group.x * (BN / 4u) + column + 16u * row;
         if vector < dims.B {
-            let to = (dims.first / BM + group.x) * 2u * dims.B + vector;
+            let to = (dims.first / BM + group.y) * 2u * dims.B + vector;
             partials[to] = select(high0, high1, row == 1u);
             partials[to + dims.B] = sum;
         }

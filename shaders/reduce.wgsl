@@ -1,5 +1,5 @@
 // dz[b, h] = (a[b, h] > 0) * scale * sum over splits of partials[split, b, h]: ends a split product and goes back
-// through ReLU, always in the same order. B samples (y), H neurons in vec4s (x).
+// through ReLU, always in the same order. B samples (y), H neurons in vec4s (x), whose splits LANES threads share.
 
 struct Dims { splits: u32, H: u32, B: u32, from_output: u32 }
 
@@ -8,26 +8,24 @@ struct Dims { splits: u32, H: u32, B: u32, from_output: u32 }
 @group(0) @binding(3) var<storage, read> a: array<vec4f>;
 @group(0) @binding(4) var<storage, read_write> dz: array<vec4f>;
 
-@compute @workgroup_size(32)
-fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) lane: u32) {
-    let h = group.x * 32u + lane;
-    if h >= dims.H { return; }
+const LANES: u32 = 8u;
+
+var<workgroup> parts: array<vec4f, 32u * LANES>;
+
+@compute @workgroup_size(32, LANES)
+fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) id: vec3u) {
+    let h = group.x * 32u + id.x;
     let at = group.y * dims.H + h;
     let stride = 4u * dims.B * dims.H;
-    // Four running sums hide the latency of the loads.
-    var s0 = vec4f();
-    var s1 = vec4f();
-    var s2 = vec4f();
-    var s3 = vec4f();
-    let whole = dims.splits / 4u * 4u;
-    for (var i = 0u; i < whole; i += 4u) {
-        s0 += partials[i * stride + at];
-        s1 += partials[(i + 1u) * stride + at];
-        s2 += partials[(i + 2u) * stride + at];
-        s3 += partials[(i + 3u) * stride + at];
+    var sum = vec4f();
+    if h < dims.H {
+        for (var i = id.y; i < dims.splits; i += LANES) { sum += partials[i * stride + at]; }
     }
-    for (var i = whole; i < dims.splits; i++) { s0 += partials[i * stride + at]; }
+    parts[id.y * 32u + id.x] = sum;
+    workgroupBarrier();
+    if id.y > 0u || h >= dims.H { return; }
+    for (var lane = 1u; lane < LANES; lane++) { sum += parts[lane * 32u + id.x]; }
     // The output layer's gradient is of the sum over samples; the loss is their mean.
     let scale = select(1.0, now.scale, dims.from_output == 1u);
-    dz[at] = select(vec4f(), scale * ((s0 + s1) + (s2 + s3)), a[at] > vec4f());
+    dz[at] = select(vec4f(), scale * sum, a[at] > vec4f());
 }

@@ -57,10 +57,10 @@ fn put(c: mat4x4f, m: u32, n: u32) {
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let m0 = group.x * BM;
-    var c = multiply(t, m0, group.y * BN, 0u, now.samples);
+    let m0 = group.y * BM;
+    var c = multiply(t, m0, group.x * BN, 0u, now.samples);
     let m = m0 + 4u * (t / 16u);
-    let n = group.y * BN + 4u * (t % 16u);
+    let n = group.x * BN + 4u * (t % 16u);
 
     let first_pair = batch[now.p_starts + (dims.first + m0) / 64u];
     let last_pair = batch[now.p_starts + (dims.first + min(m0 + BM, dims.L) + 63u) / 64u];
@@ -75,7 +75,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t:
     if RM == 2u { put(c.c10, m + 64u, n); }
     if RM == 2u && RN == 2u { put(c.c11, m + 64u, n + 64u); }
 
-    if group.y == 0u {
+    if group.x == 0u {
         if t < A_BLOCKS { strips[t] = row_sums; }
         workgroupBarrier();
         let row = m0 + 4u * t;

@@ -7,8 +7,12 @@ use slidebench::engine::Engine;
 use slidebench::network::{Init, Parameters, Rows, Shape};
 
 /// Engines held to the reference, with the options each is tried with. One line an engine.
-const CONTESTANTS: &[(&str, &[&str])] =
-    &[("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"])];
+const CONTESTANTS: &[(&str, &[&str])] = &[
+    ("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"]),
+    ("sparse-cpu:all", &[""]),
+    // The fill reaches every neuron.
+    ("lsh-cpu", &["hashed = { fill = \"independent\", floor = 1000000 }"]),
+];
 
 const STEPS: usize = 20;
 

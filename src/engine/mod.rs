@@ -172,38 +172,38 @@ pub struct Entry {
 pub const REGISTRY: &[Entry] = &[
     Entry {
         name: "dense-gpu",
-        summary: "every neuron, every step, on the GPU: fused WGSL kernels, no host round trip inside a step",
+        summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
         build: dense_gpu::build,
     },
-    Entry { name: "dense-cpu", summary: "every neuron, every step, on the CPU", build: dense_cpu::build },
+    Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
     Entry {
         name: "lsh-cpu",
-        summary: "SLIDE: active neurons from hash tables, on the CPU",
+        summary: "SLIDE: active neurons from hash tables, on the CPU.",
         build: sparse_cpu::build_lsh,
     },
     Entry {
-        name: "sparse-cpu:all",
-        summary: "the sparse engine with every neuron active: a check",
-        build: sparse_cpu::build_all,
-    },
-    Entry {
         name: "sparse-cpu:uniform",
-        summary: "random neurons in place of hashed ones: sampled softmax",
+        summary: "Random neurons in place of hashed ones: sampled softmax.",
         build: sparse_cpu::build_uniform,
     },
     Entry {
         name: "sparse-cpu:frequency",
-        summary: "random neurons in proportion to label frequency",
+        summary: "Random neurons in proportion to label frequency.",
         build: sparse_cpu::build_frequency,
     },
     Entry {
         name: "sparse-cpu:top-k",
-        summary: "the true top neurons: the oracle that hashing approximates",
+        summary: "The true top neurons: the oracle that hashing approximates.",
         build: sparse_cpu::build_top_k,
     },
     Entry {
+        name: "sparse-cpu:all",
+        summary: "The sparse engine with every neuron active: a check.",
+        build: sparse_cpu::build_all,
+    },
+    Entry {
         name: "reference",
-        summary: "plain scalar f64: what the others are checked against",
+        summary: "Plain scalar f64: what the others are checked against.",
         build: reference::build,
     },
 ];

@@ -21,6 +21,8 @@ pub(super) trait Lanes: Copy {
     fn add(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I;
+    /// The larger of `largest` and |x|; `largest` is not negative.
+    fn larger_magnitude(self, largest: Self::F, x: Self::F) -> Self::F;
     /// Rounds towards zero; for values that fit an i32.
     fn truncate(self, x: Self::F) -> Self::I;
     /// `(best, code)`, or `(value, position)` in the lanes where `value > best`.
@@ -75,6 +77,10 @@ impl Lanes for Portable {
     #[inline(always)]
     fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
         std::array::from_fn(|i| a[i].wrapping_add(b[i]))
+    }
+    #[inline(always)]
+    fn larger_magnitude(self, largest: Self::F, x: Self::F) -> Self::F {
+        std::array::from_fn(|i| if x[i].abs() > largest[i] { x[i].abs() } else { largest[i] })
     }
     #[inline(always)]
     fn truncate(self, x: Self::F) -> Self::I {
@@ -175,6 +181,11 @@ mod x86 {
             unsafe { [_mm256_add_epi32(a[0], b[0]), _mm256_add_epi32(a[1], b[1])] }
         }
         #[inline(always)]
+        fn larger_magnitude(self, largest: Self::F, x: Self::F) -> Self::F {
+            let half = |largest, x| unsafe { _mm256_max_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0), x), largest) };
+            [half(largest[0], x[0]), half(largest[1], x[1])]
+        }
+        #[inline(always)]
         fn truncate(self, x: Self::F) -> Self::I {
             unsafe { [_mm256_cvttps_epi32(x[0]), _mm256_cvttps_epi32(x[1])] }
         }
@@ -268,6 +279,10 @@ mod x86 {
         #[inline(always)]
         fn add_int(self, a: Self::I, b: Self::I) -> Self::I {
             unsafe { _mm512_add_epi32(a, b) }
+        }
+        #[inline(always)]
+        fn larger_magnitude(self, largest: Self::F, x: Self::F) -> Self::F {
+            unsafe { _mm512_max_ps(_mm512_abs_ps(x), largest) }
         }
         #[inline(always)]
         fn truncate(self, x: Self::F) -> Self::I {

@@ -14,6 +14,10 @@
 mod block;
 mod hasher;
 mod lanes;
+mod minhash;
+mod mips;
+mod probes;
+mod random;
 pub mod schedule;
 pub mod settings;
 mod simhash;
@@ -25,6 +29,9 @@ pub use hasher::Hasher;
 pub use schedule::{Rebuild, RebuildSchedule, RebuildSettings};
 pub use settings::{Family, Insertion, LshSettings, Packing};
 pub use tables::{Occupancy, Tables};
+
+/// K at most: codes of a table fit a small array.
+const MOST_BITS: usize = 32;
 
 /// A setting that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

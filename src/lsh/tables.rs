@@ -10,6 +10,7 @@
 //! Yates) brings such a sample to its end: the same distribution as Vitter's algorithm R, without a random number for
 //! every insertion.
 
+use super::random::below;
 use super::{Hasher, Insertion};
 use rayon::prelude::*;
 
@@ -84,9 +85,14 @@ impl Tables {
         assert_eq!((hasher.tables(), hasher.buckets()), (self.tables, self.buckets), "the tables' own hasher");
         assert!(weights.len() >= self.neurons * stride, "too few weights for {} neurons", self.neurons);
         let neurons = self.neurons;
+        let bounds = (0..neurons.div_ceil(CHUNK)).into_par_iter().map(|chunk| {
+            let first = chunk * CHUNK;
+            hasher.bound(weights, stride, first..(first + CHUNK).min(neurons))
+        });
+        let bound = bounds.reduce(|| 0.0, f32::max);
         self.codes.par_chunks_mut(CHUNK * self.tables).enumerate().for_each(|(chunk, codes)| {
             let first = chunk * CHUNK;
-            hasher.hash_rows(weights, stride, first..(first + CHUNK).min(neurons), codes);
+            hasher.hash_rows(weights, stride, first..(first + CHUNK).min(neurons), bound, codes);
         });
     }
 
@@ -180,19 +186,9 @@ fn sample(ids: &mut [u32], offsets: &[u32], capacity: usize, seed: u64) {
         let run = &mut ids[bucket[0] as usize..bucket[1] as usize];
         if run.len() > capacity {
             for i in (run.len() - capacity..run.len()).rev() {
-                // A multiple of 2⁻³² times i + 1: no value is more likely than another by more than (i + 1)·2⁻³².
-                let j = (random(seed, draws) * (i as u64 + 1)) >> 32;
+                run.swap(i, below(i + 1, seed, draws));
                 draws += 1;
-                run.swap(i, j as usize);
             }
         }
     }
-}
-
-/// 32 random bits: the finalizer of splitmix64 on a counter.
-fn random(seed: u64, count: u32) -> u64 {
-    let mut z = seed.wrapping_add(u64::from(count).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    z = (z ^ z >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    z = (z ^ z >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-    (z ^ z >> 31) >> 32
 }

@@ -8,7 +8,9 @@
 //! the present ones only, and a bin that holds none takes the code of another bin, found by a fixed probe sequence.
 
 use super::block::{LANES, Lanes, simd_versions, transpose};
-use super::{Family, LshError, LshSettings, Packing};
+use super::probes::Flip;
+use super::random::below;
+use super::{Family, LshError, LshSettings, MOST_BITS, Packing};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
@@ -80,64 +82,76 @@ impl Wta {
         (0..self.bits as u32).map(|j| (self.bin - 1) << (j * self.shift)).sum::<usize>() + 1
     }
 
-    /// Packs the codes of all functions into one index a table.
-    fn pack(&self, code: impl Fn(usize) -> u32, out: &mut [u32]) {
-        assert_eq!(out.len(), self.tables);
-        for (table, out) in out.iter_mut().enumerate() {
-            *out = (0..self.bits).fold(0, |index, j| (index << self.shift) + code(table * self.bits + j));
-        }
+    /// The bucket index of a table's codes.
+    pub(super) fn pack(&self, codes: &[u32]) -> u32 {
+        codes.iter().fold(0, |index, code| (index << self.shift) + code)
     }
 
-    pub(super) fn hash(&self, x: &[f32], out: &mut [u32]) {
-        self.pack(
-            |function| {
-                let bin = &self.coordinates[function * self.bin..][..self.bin];
-                let mut best = (x[bin[0] as usize], 0);
-                for (position, &coordinate) in bin.iter().enumerate().skip(1) {
-                    let value = x[coordinate as usize];
-                    if value > best.0 {
-                        best = (value, position as u32);
-                    }
-                }
-                best.1
-            },
-            out,
-        );
+    /// The codes of one table for a dense vector; where `flips` is given, the runner-up of each bin and its distance.
+    pub(super) fn codes(&self, x: &[f32], table: usize, codes: &mut [u32], mut flips: Option<&mut [Flip]>) {
+        let bins = self.coordinates[table * self.bits * self.bin..].chunks_exact(self.bin);
+        for (j, (code, bin)) in codes.iter_mut().zip(bins).enumerate() {
+            let winner = first_largest(bin.iter().map(|&c| x[c as usize]), usize::MAX);
+            *code = winner.0 as u32;
+            if let Some(flips) = &mut flips {
+                let second = first_largest(bin.iter().map(|&c| x[c as usize]), winner.0);
+                flips[j] = Flip { cost: winner.1 - second.1, code: second.0 as u32 };
+            }
+        }
     }
 
     pub(super) fn hash_sparse(&self, indices: &[u32], values: &[f32], out: &mut [u32]) {
-        if !self.densified {
-            let mut x = vec![0.0; self.width];
-            for (&i, &v) in indices.iter().zip(values) {
-                x[i as usize] = v;
-            }
-            return self.hash(&x, out);
-        }
         let functions = self.bits * self.tables;
-        let mut best = vec![(0.0_f32, NONE); functions];
+        let mut codes = vec![NONE; functions];
+        if self.densified {
+            self.winners(indices, values, &mut codes);
+        } else {
+            let mut x = vec![0.0; self.width];
+            for (&i, &value) in indices.iter().zip(values) {
+                x[i as usize] = value;
+            }
+            for (table, codes) in codes.chunks_exact_mut(self.bits).enumerate() {
+                self.codes(&x, table, codes, None);
+            }
+        }
+        let mut packed = [0; MOST_BITS];
+        for (table, out) in out.iter_mut().enumerate() {
+            for (j, code) in packed[..self.bits].iter_mut().enumerate() {
+                let probes = (0..=ATTEMPTS).map(|attempt| codes[donor(table * self.bits + j, attempt, functions)]);
+                *code = probes.into_iter().find(|&code| code != NONE).unwrap_or(0);
+            }
+            *out = self.pack(&packed[..self.bits]);
+        }
+    }
+
+    /// The winner of every bin among the non-zeros; bins without any keep [`NONE`].
+    fn winners(&self, indices: &[u32], values: &[f32], codes: &mut [u32]) {
+        let mut best = vec![f32::NEG_INFINITY; codes.len()];
         for places in self.places.chunks_exact(self.width) {
             for (&i, &value) in indices.iter().zip(values) {
                 let place = places[i as usize];
                 if place == NONE || value == 0.0 {
                     continue;
                 }
-                let (function, position) = (place as usize / self.bin, place % self.bin as u32);
-                let best = &mut best[function];
-                if best.1 == NONE || value > best.0 || (value == best.0 && position < best.1) {
-                    *best = (value, position);
+                let (bin, position) = (place as usize / self.bin, place % self.bin as u32);
+                let first = codes[bin] == NONE || value > best[bin];
+                if first || (value == best[bin] && position < codes[bin]) {
+                    (best[bin], codes[bin]) = (value, position);
                 }
             }
         }
-        self.pack(
-            |function| {
-                (0..=ATTEMPTS)
-                    .map(|attempt| best[donor(function, attempt, functions)].1)
-                    .find(|&code| code != NONE)
-                    .unwrap_or(0)
-            },
-            out,
-        );
     }
+}
+
+/// Position and value of the largest, the first where several are, leaving out position `except`; 0 and −∞ of none.
+fn first_largest(values: impl Iterator<Item = f32>, except: usize) -> (usize, f32) {
+    let mut best = None;
+    for (position, value) in values.enumerate().filter(|&(position, _)| position != except) {
+        if best.is_none_or(|(_, largest)| value > largest) {
+            best = Some((position, value));
+        }
+    }
+    best.unwrap_or((0, f32::NEG_INFINITY))
 }
 
 simd_versions! {
@@ -169,13 +183,7 @@ fn rows_kernel<L: Lanes>(l: L, this: &Wta, x: &[f32], stride: usize, out: &mut [
     }
 }
 
-/// The bin that `function` asks at its `attempt`-th probe; at attempt 0 itself.
+/// The bin that bin `function` asks at its `attempt`-th probe; at attempt 0 itself.
 fn donor(function: usize, attempt: u32, functions: usize) -> usize {
-    if attempt == 0 {
-        return function;
-    }
-    let mut h = (function as u64) << 32 | u64::from(attempt);
-    h = (h ^ h >> 33).wrapping_mul(0xFF51_AFD7_ED55_8CCD);
-    h = (h ^ h >> 33).wrapping_mul(0xC4CE_B9FE_1A85_EC53);
-    ((h ^ h >> 33) % functions as u64) as usize
+    if attempt == 0 { function } else { below(functions, function as u64, u64::from(attempt)) }
 }

@@ -86,6 +86,7 @@ pub struct Lsh {
     sampler: Sampler,
     /// Every neuron once, in random order, for the repeating fill.
     shuffled: Vec<u32>,
+    neurons: usize,
     /// Bucket indices of the batch: for each block of queries, T runs of the block's length.
     codes: Vec<Vec<u32>>,
 }
@@ -111,6 +112,7 @@ impl Lsh {
             seed,
             sampler: Sampler::uniform(neurons),
             shuffled,
+            neurons,
             codes: Vec::new(),
         })
     }
@@ -133,7 +135,8 @@ impl Lsh {
     }
 
     fn fill(&self, step: u64, sample: usize, marks: &mut Marks<'_>, counts: &mut Counts) {
-        let mut missing = (self.settings.floor as u32).saturating_sub(counts.active());
+        let floor = self.settings.floor.min(self.neurons);
+        let mut missing = (floor as u32).saturating_sub(counts.active());
         match self.settings.fill {
             Fill::Off => {}
             Fill::Independent => {

@@ -304,7 +304,8 @@ impl Planner<'_> {
             let rows = self.tile_rows(w.rows);
             let columns = self.kernels.tile.columns() as u32;
             let buffers = [&w.w, &bias.buffer, a, z, &state.softmax_partials];
-            to.push(self.dispatch("logits", &dims, &buffers, move |c| [rows, c.samples.div_ceil(columns), 1])?);
+            // The sample tiles of one label tile run side by side and share its weights in cache.
+            to.push(self.dispatch("logits", &dims, &buffers, move |c| [c.samples.div_ceil(columns), rows, 1])?);
         }
         Ok(())
     }
@@ -371,7 +372,7 @@ impl Planner<'_> {
         let a = &state.activations[state.activations.len() - 1];
         for ((w, bias), z) in layer.weights.windows.iter().zip(&layer.biases).zip(&state.logits) {
             let dims = [w.first, w.rows, vectors(layer.weights.width), state.capacity / 4];
-            let grid = [self.tile_rows(w.rows), self.tile_columns(layer.weights.width), 1];
+            let grid = [self.tile_columns(layer.weights.width), self.tile_rows(w.rows), 1];
             let buffers = [&state.batch, z, &state.normalizer, a, &w.w, &w.m, &w.v, &bias.buffer];
             to.push(self.dispatch("update_output", &dims, &buffers, move |_| grid)?);
         }

@@ -15,9 +15,8 @@ mod state;
 use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
 use self::options::Options;
-use super::{
-    ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK as Predictions,
-};
+use super::exact_top_k::ExactTopK;
+use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
 use crate::kernels::kernels;
 use crate::network::{self, Order, Parameters};
@@ -33,6 +32,7 @@ pub struct SparseCpu {
     options: Options,
     pool: rayon::ThreadPool,
     net: Option<Net>,
+    exact: ExactTopK,
     step: u64,
     totals: Totals,
 }
@@ -48,6 +48,9 @@ struct Net {
     dx: Vec<Vec<f32>>,
     targets: Vec<Target>,
 }
+
+/// Time by phase.
+type Phases = [Duration; Phase::ALL.len()];
 
 /// Sums since the last `finish`.
 #[derive(Default)]
@@ -68,11 +71,16 @@ impl SparseCpu {
             .num_threads(settings.threads)
             .build()
             .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
-        Ok(Self { name, settings: settings.clone(), options, pool, net: None, step: 0, totals: Totals::default() })
-    }
-
-    fn net(&mut self) -> Result<&mut Net, EngineError> {
-        self.net.as_mut().ok_or_else(|| EngineError::Failed("no parameters were loaded".into()))
+        Ok(Self {
+            name,
+            settings: settings.clone(),
+            options,
+            pool,
+            net: None,
+            exact: ExactTopK::default(),
+            step: 0,
+            totals: Totals::default(),
+        })
     }
 }
 
@@ -98,43 +106,54 @@ impl Net {
     }
 
     /// Forward pass up to the logits of the output layer's active neurons.
-    fn forward(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut [Duration; Phase::ALL.len()]) {
-        let samples = batch.len();
+    fn forward(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
+        self.hidden(batch, step, training, phases);
+        self.layer(batch, self.layers.len() - 1, step, training, phases);
+    }
+
+    /// Forward pass up to the input of the output layer.
+    fn hidden(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
-        self.x[0].resize(samples * self.layers[0].weights.stride, 0.0);
+        self.x[0].resize(batch.len() * self.layers[0].weights.stride, 0.0);
         self.input.forward(batch, &mut self.x[0]);
         clock.lap(Phase::Forward);
-        let last = self.layers.len() - 1;
-        for index in 0..=last {
-            let layer = &mut self.layers[index];
-            let (selection, sets) = (&mut self.selections[index], &mut self.sets[index]);
-            let (width, stride) = (layer.weights.width, layer.weights.stride);
-            if training && selection.prepare(step, layer.neurons()) {
-                clock.lap(Phase::Rebuild);
-            }
-            sets.reset(samples);
-            if training && index == last {
-                sets.for_each(|sample, marks, counts| {
-                    marks.mark_all(batch.labels(sample));
-                    counts.labels = marks.take_added();
-                });
-            }
-            let queries = Queries { x: &self.x[index], width, stride };
-            selection.select(step, queries, layer.neurons(), sets);
-            clock.lap(Phase::Select);
-            layer.forward(queries, sets);
-            if index < last {
-                let stride = self.layers[index + 1].weights.stride;
-                self.x[index + 1].resize(samples * stride, 0.0);
-                let (layer, y) = (&self.layers[index], &mut self.x[index + 1]);
-                layer.relu_into(y, stride);
-            }
-            clock.lap(Phase::Forward);
+        for index in 0..self.layers.len() - 1 {
+            self.layer(batch, index, step, training, phases);
         }
     }
 
+    /// Forward pass of one layer above the first.
+    fn layer(&mut self, batch: &Batch, index: usize, step: u64, training: bool, phases: &mut Phases) {
+        let mut clock = PhaseClock::new(phases);
+        let samples = batch.len();
+        let output = index + 1 == self.layers.len();
+        let layer = &mut self.layers[index];
+        let (selection, sets) = (&mut self.selections[index], &mut self.sets[index]);
+        if training && selection.prepare(step, layer.neurons()) {
+            clock.lap(Phase::Rebuild);
+        }
+        sets.reset(samples);
+        if training && output {
+            sets.for_each(|sample, marks, counts| {
+                marks.mark_all(batch.labels(sample));
+                counts.labels = marks.take_added();
+            });
+        }
+        let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
+        selection.select(step, queries, layer.neurons(), sets);
+        clock.lap(Phase::Select);
+        layer.forward(queries, sets);
+        if !output {
+            let stride = self.layers[index + 1].weights.stride;
+            self.x[index + 1].resize(samples * stride, 0.0);
+            let (layer, y) = (&self.layers[index], &mut self.x[index + 1]);
+            layer.relu_into(y, stride);
+        }
+        clock.lap(Phase::Forward);
+    }
+
     /// Backward pass and updates; the logits of the batch are at hand. Returns the summed loss.
-    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut [Duration; Phase::ALL.len()]) -> f64 {
+    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut Phases) -> f64 {
         let samples = batch.len();
         let mut clock = PhaseClock::new(phases);
         self.targets.clear();
@@ -202,7 +221,7 @@ impl Engine for SparseCpu {
         let started = Instant::now();
         let step = self.step;
         let adam = self.settings.training.adam_step(step + 1);
-        let net = self.net.as_mut().ok_or_else(|| EngineError::Failed("no parameters were loaded".into()))?;
+        let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let phases = &mut self.totals.stats.phases;
         let loss = self.pool.install(|| {
             net.forward(batch, step, true, phases);
@@ -217,17 +236,38 @@ impl Engine for SparseCpu {
         Ok(std::mem::take(&mut self.totals).into_stats())
     }
 
-    fn predict(&mut self, batch: &Batch, k: usize) -> Result<Predictions, EngineError> {
-        let all = crate::selection::TopK { count: k };
-        self.predict_with(batch, k, Some(Box::new(all)))
+    fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
+        let step = self.step;
+        let net = self.net.as_mut().ok_or_else(no_parameters)?;
+        let exact = &mut self.exact;
+        Ok(self.pool.install(|| {
+            net.hidden(batch, step, false, &mut Phases::default());
+            let output = net.layers.last().expect("an output layer");
+            let x = net.x.last().expect("an output layer");
+            exact.run(&output.weights.w, output.weights.stride, &output.bias.b, x, k)
+        }))
     }
 
-    fn predict_hashed(&mut self, batch: &Batch, k: usize) -> Option<Result<Predictions, EngineError>> {
-        Some(self.predict_with(batch, k, None))
+    fn predict_hashed(&mut self, batch: &Batch, k: usize) -> Option<Result<TopK, EngineError>> {
+        let step = self.step;
+        let Some(net) = self.net.as_mut() else { return Some(Err(no_parameters())) };
+        let best = self.pool.install(|| {
+            net.forward(batch, step, false, &mut Phases::default());
+            net.layers.last().expect("an output layer").best_active(batch.len(), k)
+        });
+        let mut top = TopK { k, ..TopK::default() };
+        for list in best {
+            for rank in 0..k {
+                let (label, score) = list.get(rank).copied().unwrap_or((u32::MAX, f32::NEG_INFINITY));
+                top.labels.push(label);
+                top.scores.push(score);
+            }
+        }
+        Some(Ok(top))
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
-        let net = self.net()?;
+        let net = self.net.as_ref().ok_or_else(no_parameters)?;
         let input = &net.input.weights;
         let mut layers = vec![network::Layer {
             inputs: input.rows,
@@ -257,45 +297,18 @@ impl Engine for SparseCpu {
     }
 }
 
-impl SparseCpu {
-    /// Predicts with the output layer's selection replaced (`Some`) or as it is (`None`).
-    fn predict_with(
-        &mut self,
-        batch: &Batch,
-        k: usize,
-        output: Option<Box<dyn Selection>>,
-    ) -> Result<Predictions, EngineError> {
-        let step = self.step;
-        let net = self.net.as_mut().ok_or_else(|| EngineError::Failed("no parameters were loaded".into()))?;
-        let last = net.layers.len() - 1;
-        let own = output.map(|selection| std::mem::replace(&mut net.selections[last], selection));
-        let best = self.pool.install(|| {
-            net.forward(batch, step, false, &mut Default::default());
-            net.layers[last].best_active(batch.len(), k)
-        });
-        if let Some(own) = own {
-            net.selections[last] = own;
-        }
-        let mut predictions = Predictions { k, ..Predictions::default() };
-        for list in best {
-            for rank in 0..k {
-                let (label, score) = list.get(rank).copied().unwrap_or((u32::MAX, f32::NEG_INFINITY));
-                predictions.labels.push(label);
-                predictions.scores.push(score);
-            }
-        }
-        Ok(predictions)
-    }
+fn no_parameters() -> EngineError {
+    EngineError::Failed("no parameters were loaded".into())
 }
 
 /// Attributes time to phases, lap by lap.
 struct PhaseClock<'a> {
-    phases: &'a mut [Duration; Phase::ALL.len()],
+    phases: &'a mut Phases,
     last: Instant,
 }
 
 impl<'a> PhaseClock<'a> {
-    fn new(phases: &'a mut [Duration; Phase::ALL.len()]) -> Self {
+    fn new(phases: &'a mut Phases) -> Self {
         Self { phases, last: Instant::now() }
     }
 
