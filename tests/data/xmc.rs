@@ -17,8 +17,11 @@ impl OneFile {
         file
     }
 
+    /// Cuts the file to size after writing: to empty it first would make some file systems wait for the disk.
     fn write(&self, content: &[u8]) {
-        std::fs::write(self.path(), content).unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(self.path()).unwrap();
+        file.write_all(content).unwrap();
+        file.set_len(content.len() as u64).unwrap();
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -296,4 +299,51 @@ fn ten_thousand_mutated_files_end_in_data_or_a_named_error() {
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(read.get() > 500 && refused.get() > 500, "{} read, {} refused", read.get(), refused.get());
+}
+
+/// The speed of the parser in text a second of CPU time: `cargo test --release --test data parser_speed -- --ignored
+/// --nocapture`. Not run otherwise, for it writes half a gigabyte and asserts no time.
+#[cfg(unix)]
+#[test]
+#[ignore = "a measurement"]
+fn parser_speed() {
+    let data = build("synthetic:amazon-670k?test=1", 0);
+    let file = OneFile::new(b"");
+    let mut text = std::io::BufWriter::new(std::fs::File::create(file.path()).unwrap());
+    writeln!(text, "{} {} {}", data.train.rows(), data.inputs, data.labels).unwrap();
+    for r in 0..data.train.rows() {
+        let labels: Vec<String> = data.train.labels.row(r).iter().map(u32::to_string).collect();
+        write!(text, "{}", labels.join(",")).unwrap();
+        let (features, values) = sparse(&data.train).row(r);
+        for (feature, value) in features.iter().zip(values) {
+            write!(text, " {feature}:{value:.6}").unwrap();
+        }
+        writeln!(text).unwrap();
+    }
+    text.into_inner().unwrap();
+
+    let megabytes = 2.0 * std::fs::metadata(file.path()).unwrap().len() as f64 / 1e6;
+    let (cpu, clock) = (cpu_seconds(), std::time::Instant::now());
+    let read = file.open(Weighting::None).unwrap();
+    let (cpu, wall) = (cpu_seconds() - cpu, clock.elapsed().as_secs_f64());
+    assert_eq!(read.train.labels, data.train.labels);
+    println!(
+        "{megabytes:.0} MB: {:.0} MB/s of CPU time, {:.0} MB/s of wall time on {} threads",
+        megabytes / cpu,
+        megabytes / wall,
+        rayon::current_num_threads()
+    );
+}
+
+/// CPU seconds of this process, all threads, user and system.
+#[cfg(unix)]
+fn cpu_seconds() -> f64 {
+    // SAFETY: `getrusage` fills the structure it is given, and zeros are a valid one.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &mut usage), 0);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }

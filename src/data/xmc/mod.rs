@@ -89,14 +89,19 @@ const CHUNK: usize = 128 << 10;
 fn read_file(path: &Path, progress: &dyn Progress) -> Result<Text, DataError> {
     let file = compressed::open(path)?;
     let stage = format!("reading {}", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut lines = Lines { reader: file.reader, rest: vec![], ended: false };
+    let first = lines.next_block();
     // One thread reads (and decompresses) the next blocks while the others parse this one.
     std::thread::scope(|scope| {
         let (send, blocks) = mpsc::sync_channel(1);
-        let mut lines = Lines { reader: file.reader, rest: vec![], ended: false };
-        scope.spawn(move || while lines.next_block().is_some_and(|block| send.send(block).is_ok()) {});
+        if !lines.ended {
+            scope.spawn(move || while lines.next_block().is_some_and(|block| send.send(block).is_ok()) {});
+        } else {
+            drop(send);
+        }
 
         let mut text = None;
-        for block in blocks {
+        for block in first.into_iter().chain(blocks) {
             let block = block.map_err(|error| DataError::io(path, error))?;
             let mut body = block.as_slice();
             if text.is_none() {
@@ -198,25 +203,24 @@ impl Lines {
         let mut block = std::mem::take(&mut self.rest);
         while !self.ended {
             let begin = block.len();
-            block.reserve(BLOCK);
-            match self.reader.by_ref().take(BLOCK as u64).read_to_end(&mut block) {
-                Ok(0) => self.ended = true,
-                Ok(_) => {
-                    if let Some(newline) = block[begin..].iter().rposition(|&byte| byte == b'\n') {
-                        self.rest = block.split_off(begin + newline + 1);
-                        return Some(Ok(block));
-                    }
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
+            let read = self.reader.by_ref().take(BLOCK as u64).read_to_end(&mut block);
+            self.ended = !matches!(read, Ok(BLOCK));
+            if let Err(error) = read {
+                return Some(Err(error));
+            }
+            if let Some(newline) = block[begin..].iter().rposition(|&byte| byte == b'\n')
+                && !self.ended
+            {
+                self.rest = block.split_off(begin + newline + 1);
+                return Some(Ok(block));
             }
         }
         if block.is_empty() {
             return None;
         }
-        block.push(b'\n');
+        if !block.ends_with(b"\n") {
+            block.push(b'\n');
+        }
         Some(Ok(block))
     }
 }
