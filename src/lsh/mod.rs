@@ -8,14 +8,19 @@
 //! |---|---|
 //! | [`settings`] | what TOML may say |
 //! | [`Hasher`] | all T·K functions of one family, drawn from a seed |
+//! | [`collision`] | how likely two vectors are to collide, exactly |
+//! | [`IncrementalSimHash`] | projections corrected by what changed |
 //! | [`Tables`] | T tables in flat memory, built in parallel by counting sort |
-//! | [`schedule`] | when to rebuild, when to draw new functions |
+//! | [`schedule`], [`Monitor`] | when to rebuild, when to draw new functions |
 
 mod block;
+pub mod collision;
 mod hasher;
+mod incremental;
 mod lanes;
 mod minhash;
 mod mips;
+mod monitor;
 mod probes;
 mod random;
 pub mod schedule;
@@ -26,6 +31,8 @@ mod wta;
 
 pub use block::Simd;
 pub use hasher::Hasher;
+pub use incremental::{Corrections, IncrementalSimHash};
+pub use monitor::Monitor;
 pub use schedule::{Rebuild, RebuildSchedule, RebuildSettings};
 pub use settings::{Family, Insertion, LshSettings, Packing};
 pub use tables::{Occupancy, Tables};

@@ -60,7 +60,7 @@ impl SimHash {
     }
 
     /// The signed sum of one function; positive for bit 0.
-    fn sum(&self, function: usize, quantised: impl Fn(usize) -> i32) -> i32 {
+    pub(super) fn sum(&self, function: usize, quantised: impl Fn(usize) -> i32) -> i32 {
         let terms = &self.terms[function * self.kept..][..self.kept];
         terms.iter().fold(0, |sum: i32, &term| match (term as usize).checked_sub(self.width) {
             None => sum.wrapping_add(quantised(term as usize)),
