@@ -6,11 +6,13 @@
 
 use crate::engine::common::Shards;
 use crate::engine::exact_top_k::transpose;
-use crate::kernels::gemm::{Strided, gemm};
+use crate::kernels::gemm::{Ahead, Product};
+use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::softmax::row_sums;
 use crate::kernels::{AdamRows, kernels, padded};
 use crate::network::{AdamStep, Layer};
 use rayon::prelude::*;
+use std::io;
 use std::ops::Range;
 
 /// Most tasks a pass is cut into.
@@ -51,6 +53,9 @@ impl Activations {
     }
 }
 
+/// No memory to prefetch.
+pub const NOWHERE: fn(Range<usize>) -> (*const f32, usize) = |_| (std::ptr::null(), 0);
+
 /// A block of neurons before the update.
 #[derive(Clone, Debug)]
 pub struct Block<'a> {
@@ -62,10 +67,10 @@ pub struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// `out = W·input` (`rows x samples`), biases not added.
-    pub fn product(&self, input: &Activations, samples: usize, out: &mut [f32]) {
+    /// `out = W·input` (`rows x samples`), biases not added, prefetching `ahead` on the side.
+    pub fn product(&self, input: &Activations, samples: usize, out: &mut [f32], ahead: &mut Ahead) {
         let (rows, stride) = (self.rows.len(), input.stride);
-        gemm((rows, samples, stride), Strided::rows(self.w, stride), &input.columns, samples, out, samples, false);
+        Product::rows((rows, samples, stride), self.w, stride, &input.columns, samples).run_ahead(out, ahead);
     }
 }
 
@@ -78,22 +83,31 @@ pub struct NeuronLayer {
     pub stride: usize,
     /// Rows a block.
     pub block: usize,
-    pub w: Vec<f32>,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    pub w: Buffer,
+    m: Buffer,
+    v: Buffer,
     pub bias: Vec<f32>,
     bias_m: Vec<f32>,
     bias_v: Vec<f32>,
 }
 
 /// Copies `rows` rows of `width` into zero-padded rows of `padded(width)`.
-pub fn pad_rows(values: &[f32], rows: usize, width: usize) -> Vec<f32> {
+pub fn pad_rows(values: &[f32], rows: usize, width: usize) -> io::Result<Buffer> {
     let stride = padded(width);
-    let mut out = vec![0.0; rows * stride];
-    for r in 0..rows {
-        out[r * stride..r * stride + width].copy_from_slice(&values[r * width..(r + 1) * width]);
+    let mut out = zeros(rows * stride)?;
+    if width > 0 {
+        out.par_chunks_mut(stride)
+            .zip(values.par_chunks(width))
+            .for_each(|(to, from)| to[..width].copy_from_slice(from));
     }
-    out
+    Ok(out)
+}
+
+/// `len` zeros on huge pages, every page touched.
+pub fn zeros(len: usize) -> io::Result<Buffer> {
+    let mut buffer = Buffer::zeroed(len, HugePages::Ask)?;
+    buffer.prefault();
+    Ok(buffer)
 }
 
 /// The inverse of [`pad_rows`].
@@ -128,20 +142,20 @@ fn grow(buffer: &mut Vec<f32>, len: usize) {
 }
 
 impl NeuronLayer {
-    pub fn new(layer: &Layer, block: usize) -> Self {
-        let w = pad_rows(&layer.weights, layer.outputs, layer.inputs);
-        Self {
+    pub fn new(layer: &Layer, block: usize) -> io::Result<Self> {
+        let w = pad_rows(&layer.weights, layer.outputs, layer.inputs)?;
+        Ok(Self {
             inputs: layer.inputs,
             outputs: layer.outputs,
             stride: padded(layer.inputs),
             block,
-            m: vec![0.0; w.len()],
-            v: vec![0.0; w.len()],
+            m: zeros(w.len())?,
+            v: zeros(w.len())?,
             w,
             bias: layer.bias.clone(),
             bias_m: vec![0.0; layer.outputs],
             bias_v: vec![0.0; layer.outputs],
-        }
+        })
     }
 
     pub fn blocks(&self) -> usize {
@@ -173,7 +187,7 @@ impl NeuronLayer {
             for block in blocks.map(|i| self.view(i)) {
                 // SAFETY: blocks hold different rows.
                 let z = unsafe { columns.take(block.rows.start * samples..block.rows.end * samples) };
-                block.product(input, samples, z);
+                block.product(input, samples, z, &mut Ahead::default());
                 for (z, bias) in z.chunks_exact_mut(samples).zip(block.bias) {
                     z.iter_mut().for_each(|z| *z = (*z + bias).max(0.0));
                 }
@@ -200,7 +214,9 @@ impl NeuronLayer {
 
     /// The backward pass and the update, block by block: `delta(block, out)` writes the loss's gradient for the block's
     /// sums (`rows x samples`); from it come the gradient for the input (into `d_input`, `samples x stride`, not yet
-    /// passed through the ReLU) and Adam's step on W and biases.
+    /// passed through the ReLU) and Adam's step on W and biases. `source(rows)` tells where `delta` will read for the
+    /// block of `rows`, so that the block before prefetches it.
+    #[allow(clippy::too_many_arguments)]
     pub fn backward(
         &mut self,
         input: &Activations,
@@ -208,6 +224,7 @@ impl NeuronLayer {
         scratch: &mut Scratch,
         samples: usize,
         step: AdamStep,
+        source: impl Fn(Range<usize>) -> (*const f32, usize) + Sync,
         delta: impl Fn(Block<'_>, &mut [f32]) + Sync,
     ) {
         let (stride, block, threads) = (self.stride, self.block, rayon::current_num_threads());
@@ -220,7 +237,7 @@ impl NeuronLayer {
         grow(&mut scratch.partials, chunks * partial_size);
         let tasks = self.chunks();
         let outputs = self.outputs;
-        let (w, m, v) = (Shards::new(&mut self.w), Shards::new(&mut self.m), Shards::new(&mut self.v));
+        let (all_w, all_m, all_v) = (Shards::new(&mut self.w), Shards::new(&mut self.m), Shards::new(&mut self.v));
         let bias = Shards::new(&mut self.bias);
         let (bias_m, bias_v) = (Shards::new(&mut self.bias_m), Shards::new(&mut self.bias_v));
         let (deltas, gradients) = (Shards::new(&mut scratch.block), Shards::new(&mut scratch.gradient));
@@ -242,7 +259,7 @@ impl NeuronLayer {
                 let rows = i * block..outputs.min((i + 1) * block);
                 let span = rows.start * stride..rows.end * stride;
                 // SAFETY: as above.
-                let (w, m, v) = unsafe { (w.take(span.clone()), m.take(span.clone()), v.take(span)) };
+                let (w, m, v) = unsafe { (all_w.take(span.clone()), all_m.take(span.clone()), all_v.take(span)) };
                 let (g, dw, db) =
                     (&mut g[..rows.len() * samples], &mut dw[..rows.len() * stride], &mut db[..rows.len()]);
                 // SAFETY: as above.
@@ -251,16 +268,18 @@ impl NeuronLayer {
                 delta(Block { index: i, rows: rows.clone(), w, bias: b }, g);
                 row_sums(g, samples, db);
                 let accumulate = i > blocks.start;
-                gemm(
-                    (samples, stride, rows.len()),
-                    Strided::transposed(g, samples),
-                    w,
-                    stride,
-                    partial,
-                    stride,
-                    accumulate,
-                );
-                gemm((rows.len(), stride, samples), Strided::rows(g, samples), &input.rows, stride, dw, stride, false);
+                let next = rows.end..outputs.min(rows.end + block);
+                let next_span = next.start * stride..next.end * stride;
+                let mut ahead = Ahead::new([
+                    source(next),
+                    all_w.place(next_span.clone()),
+                    all_m.place(next_span.clone()),
+                    all_v.place(next_span),
+                ]);
+                Product::transposed((samples, stride, rows.len()), g, samples, w, stride)
+                    .accumulating(accumulate)
+                    .run(partial);
+                Product::rows((rows.len(), stride, samples), g, samples, &input.rows, stride).run_ahead(dw, &mut ahead);
                 (kernels().adam)(AdamRows { w, m, v }, dw, step);
                 (kernels().adam)(AdamRows { w: b, m: bm, v: bv }, db, step);
             }

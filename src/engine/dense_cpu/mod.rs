@@ -22,13 +22,17 @@ use super::common::{Shards, cpu_model};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
+use crate::kernels::gemm::Ahead;
+use crate::kernels::memory::Buffer;
 use crate::kernels::softmax::{exp, exp_block, exp_scale_block, scale_block};
 use crate::kernels::{kernels, padded};
 use crate::network::{AdamStep, Parameters, Training};
 use input::InputLayer;
-use layer::{Activations, Block, NeuronLayer, Scratch};
+use layer::{Activations, Block, NOWHERE, NeuronLayer, Scratch, zeros};
 use rayon::prelude::*;
 use serde::Deserialize;
+use std::io;
+use std::ops::Range;
 use std::time::Instant;
 
 /// `[engine.options]` of `dense-cpu`.
@@ -43,7 +47,7 @@ struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block: 512, logits_budget_mib: 1024 }
+        Self { block: 128, logits_budget_mib: 1024 }
     }
 }
 
@@ -103,7 +107,7 @@ struct Network {
 #[derive(Debug, Default)]
 struct Softmax {
     /// e^(z − the block's maximum) of the first blocks, `rows x samples` each.
-    kept: Vec<f32>,
+    kept: Option<Buffer>,
     /// Maxima and sums by block: `blocks x samples`.
     max: Vec<f32>,
     sum: Vec<f32>,
@@ -119,7 +123,8 @@ struct Softmax {
 
 impl Softmax {
     fn bytes(&self) -> u64 {
-        let floats = self.kept.capacity() + self.max.capacity() + self.sum.capacity() + self.log_normaliser.capacity();
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.len());
+        let floats = kept + self.max.capacity() + self.sum.capacity() + self.log_normaliser.capacity();
         (4 * floats + 8 * self.truths.capacity()) as u64
     }
 
@@ -151,13 +156,20 @@ impl Softmax {
         });
     }
 
+    /// Where the exponentials of `rows` are kept, if they are.
+    fn kept_place(&self, rows: Range<usize>, samples: usize) -> (*const f32, usize) {
+        let kept = self.kept.as_deref().unwrap_or_default();
+        kept.get(rows.start * samples..rows.end * samples).map_or((std::ptr::null(), 0), |e| (e.as_ptr(), e.len()))
+    }
+
     /// The loss's gradient for a block's logits: (p − t) / B.
     fn gradient(&self, batch: &Batch, hidden: &Activations, samples: usize, block: &Block<'_>, g: &mut [f32]) {
         if block.index < self.kept_blocks {
-            let e = &self.kept[block.rows.start * samples..block.rows.end * samples];
+            let kept = self.kept.as_ref().expect("blocks have been kept");
+            let e = &kept[block.rows.start * samples..block.rows.end * samples];
             scale_block(e, g, &self.max[block.index * samples..(block.index + 1) * samples]);
         } else {
-            block.product(hidden, samples, g);
+            block.product(hidden, samples, g, &mut Ahead::default());
             exp_scale_block(g, block.bias, &self.log_normaliser, &self.share);
         }
         let first = self.truths.partition_point(|&truth| ((truth >> 32) as usize) < block.rows.start);
@@ -181,18 +193,18 @@ impl Softmax {
 }
 
 impl Network {
-    fn new(parameters: &Parameters, training: &Training, options: &Options) -> Self {
+    fn new(parameters: &Parameters, training: &Training, options: &Options) -> io::Result<Self> {
         let (first, rest) = parameters.layers.split_first().expect("a network has layers");
         let widths = || parameters.layers[..parameters.layers.len() - 1].iter().map(|l| Activations::new(l.outputs));
-        Self {
-            input: InputLayer::new(first, training.input_rows),
-            layers: rest.iter().map(|layer| NeuronLayer::new(layer, options.block)).collect(),
+        Ok(Self {
+            input: InputLayer::new(first, training.input_rows)?,
+            layers: rest.iter().map(|layer| NeuronLayer::new(layer, options.block)).collect::<io::Result<_>>()?,
             hidden: widths().collect(),
             deltas: widths().collect(),
             scratch: Scratch::default(),
             softmax: Softmax::default(),
             top_k: ExactTopK::default(),
-        }
+        })
     }
 
     /// Activations of all hidden layers.
@@ -205,20 +217,23 @@ impl Network {
     }
 
     /// The first pass over the output layer: exponentials, and the normaliser of each sample.
-    fn softmax_pass(&mut self, batch: &Batch, samples: usize, budget: usize) {
+    fn softmax_pass(&mut self, batch: &Batch, samples: usize, budget: usize) -> Result<(), EngineError> {
         let output = self.layers.last().expect("an output layer");
         let hidden = self.hidden.last().expect("a hidden layer");
         let softmax = &mut self.softmax;
         let kept_blocks = output.blocks().min(budget / (4 * output.block * samples));
-        let kept_rows = output.outputs.min(kept_blocks * output.block);
-        if softmax.kept.len() < kept_rows * samples {
-            softmax.kept.resize(kept_rows * samples, 0.0);
-        }
+        let size = output.outputs.min(kept_blocks * output.block) * samples;
+        let kept = match &mut softmax.kept {
+            Some(kept) if kept.len() >= size => kept,
+            kept => {
+                *kept = None; // give its memory back first
+                kept.insert(zeros(size).map_err(|error| out_of_memory("exponentials", 4 * size as u64, &error))?)
+            }
+        };
         softmax.kept_blocks = kept_blocks;
         softmax.max.resize(output.blocks() * samples, 0.0);
         softmax.sum.resize(output.blocks() * samples, 0.0);
-        let (kept, max, sum) =
-            (Shards::new(&mut softmax.kept), Shards::new(&mut softmax.max), Shards::new(&mut softmax.sum));
+        let (kept, max, sum) = (Shards::new(kept), Shards::new(&mut softmax.max), Shards::new(&mut softmax.sum));
         output.for_each_block(&mut self.scratch, samples, |block, scratch| {
             let (i, rows) = (block.index, block.rows.clone());
             // SAFETY: every block has places of its own.
@@ -230,11 +245,24 @@ impl Network {
             } else {
                 scratch
             };
-            block.product(hidden, samples, z);
+            // Memory of the next block of this shape: its weights, and where its exponentials go.
+            let next = rows.end..rows.end + rows.len();
+            let mut ahead = Ahead::new([
+                (block.w.as_ptr().wrapping_add(block.w.len()), block.w.len()),
+                if i + 1 < kept_blocks {
+                    kept.place(next.start * samples..next.end * samples)
+                } else {
+                    (std::ptr::null(), 0)
+                },
+                (std::ptr::null(), 0),
+                (std::ptr::null(), 0),
+            ]);
+            block.product(hidden, samples, z, &mut ahead);
             exp_block(z, samples, block.bias, max, sum);
         });
         softmax.merge(batch, samples);
         softmax.list_truths(batch);
+        Ok(())
     }
 
     /// Gradients and Adam, from the output layer down. Returns the rows of the input layer that moved.
@@ -245,11 +273,12 @@ impl Network {
             let (h, delta) = (&hidden[index], &mut below[index]);
             delta.reserve(samples);
             if let Some(above) = above.first() {
-                layer.backward(h, &mut delta.rows, scratch, samples, step, |block, g| {
+                layer.backward(h, &mut delta.rows, scratch, samples, step, NOWHERE, |block, g| {
                     g.copy_from_slice(&above.columns[block.rows.start * samples..block.rows.end * samples]);
                 });
             } else {
-                layer.backward(h, &mut delta.rows, scratch, samples, step, |block, g| {
+                let kept = |rows: Range<usize>| softmax.kept_place(rows, samples);
+                layer.backward(h, &mut delta.rows, scratch, samples, step, kept, |block, g| {
                     softmax.gradient(batch, h, samples, &block, g);
                 });
             }
@@ -312,6 +341,14 @@ impl Network {
     }
 }
 
+fn out_of_memory(what: &str, needs: u64, error: &io::Error) -> EngineError {
+    EngineError::OutOfMemory {
+        what: format!("dense-cpu: {what} ({error})"),
+        needs,
+        remedy: "take fewer labels, a narrower layer, or a smaller `logits-budget-mib`".into(),
+    }
+}
+
 /// The loaded network, or why there is none.
 fn loaded(network: &mut Option<Network>) -> Result<&mut Network, EngineError> {
     network.as_mut().ok_or_else(|| EngineError::Failed("dense-cpu: used before load".into()))
@@ -329,7 +366,10 @@ impl Engine for DenseCpu {
     }
 
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
-        self.network = Some(Network::new(initial, &self.training, &self.options));
+        self.network = None; // give its memory back first
+        let needs = 12 * initial.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
+        let network = self.pool.install(|| Network::new(initial, &self.training, &self.options));
+        self.network = Some(network.map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?);
         self.t = 0;
         self.stats = StepStats::default();
         self.loss_sum = 0.0;
@@ -348,7 +388,7 @@ impl Engine for DenseCpu {
         pool.install(|| {
             let start = Instant::now();
             network.forward(batch, samples);
-            network.softmax_pass(batch, samples, options.logits_budget_mib << 20);
+            network.softmax_pass(batch, samples, options.logits_budget_mib << 20)?;
             *loss_sum += network.loss(batch);
             let forward = start.elapsed();
             let moved_rows = network.backward(batch, samples, step);
@@ -361,8 +401,8 @@ impl Engine for DenseCpu {
             stats.phases[Phase::Backward as usize] += total - forward;
             stats.flops += flops;
             stats.bytes += bytes;
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
