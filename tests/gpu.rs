@@ -194,11 +194,17 @@ fn engine(settings: &EngineSettings) -> Option<Box<dyn Engine>> {
 
 /// Trains both for 20 steps: every loss within 1e-4 relative, then every parameter close, then the same best labels.
 fn follows_reference(shape: Shape, dense: bool, rows: Rows, max_binding: Option<i64>) {
+    let mut options = toml::Table::new();
+    if let Some(bytes) = max_binding {
+        options.insert("max-binding-bytes".into(), bytes.into());
+    }
+    follows_reference_with(shape, dense, rows, options);
+}
+
+fn follows_reference_with(shape: Shape, dense: bool, rows: Rows, options: toml::Table) {
     let training = Training { batch: 19, learning_rate: 0.01, input_rows: rows, ..Training::default() };
     let mut settings = settings(&shape, &training);
-    if let Some(bytes) = max_binding {
-        settings.options.insert("max-binding-bytes".into(), bytes.into());
-    }
+    settings.options = options;
     let Some(mut engine) = engine(&settings) else { return };
     let initial = Parameters::new(&shape, Init::Glorot, 3);
     engine.load(&initial).unwrap();
@@ -284,6 +290,64 @@ fn matrices_larger_than_a_binding() {
     follows_reference(shape(300, &[130], 301), false, Rows::Lazy, Some(68_000));
     follows_reference(shape(300, &[130], 301), false, Rows::Dense, Some(68_000));
     follows_reference(shape(300, &[130, 150, 128], 301), true, Rows::Lazy, Some(80_000));
+}
+
+/// Every tile configuration computes the same network; the last also with a batch wider than a tile.
+#[test]
+fn every_tile() {
+    for tile in ["64x64x16", "128x64x16", "64x128x16", "128x128x8"] {
+        let options = toml::Table::from_iter([("tile".to_string(), tile.into())]);
+        follows_reference_with(shape(37, &[130], 301), false, Rows::Lazy, options);
+    }
+}
+
+/// The handicapped variant trains the same network, also across windows.
+#[test]
+fn as_published_trains_the_same_network() {
+    let options = toml::Table::from_iter([
+        ("upload-dense-labels".to_string(), true.into()),
+        ("max-binding-bytes".to_string(), 70_000.into()),
+    ]);
+    follows_reference_with(shape(37, &[128], 301), false, Rows::Lazy, options);
+    let built = dense_gpu::build_as_published(&settings(&shape(4, &[8], 10), &Training::default()));
+    if let Ok(engine) = built {
+        assert_eq!(engine.describe().name, "dense-gpu:as-published");
+    }
+}
+
+/// 16-bit output weights and logits against their f32 twin: the losses of 20 steps within 2e-3 relative, parameters
+/// close on average, the same scores to 16 bits; over several windows and batch tiles.
+#[test]
+fn half_precision_follows_full() {
+    let shape = shape(37, &[130], 301);
+    let training = Training { batch: 70, learning_rate: 0.01, ..Training::default() };
+    let mut full = settings(&shape, &training);
+    full.options.insert("max-binding-bytes".into(), 70_000.into());
+    let mut half = full.clone();
+    half.options.insert("precision".into(), "f16".into());
+    let (Some(mut full), Some(mut half)) = (engine(&full), engine(&half)) else { return };
+    assert!(half.describe().precision.starts_with("f16"));
+    let initial = Parameters::new(&shape, Init::Glorot, 3);
+    full.load(&initial).unwrap();
+    half.load(&initial).unwrap();
+    let batches = batches(&shape, &training, false, 20);
+    for (step, batch) in batches.iter().enumerate() {
+        full.step(batch).unwrap();
+        half.step(batch).unwrap();
+        let (expected, loss) = (full.finish().unwrap().loss, half.finish().unwrap().loss);
+        assert!((loss - expected).abs() <= 2e-3 * expected, "step {step}: loss {loss} instead of {expected}");
+        assert!(loss != expected, "the half-precision engine does not round");
+    }
+    let (full_now, half_now) = (full.parameters().unwrap(), half.parameters().unwrap());
+    for (layer, twin) in full_now.layers.iter().zip(&half_now.layers) {
+        let apart: f32 = layer.weights.iter().zip(&twin.weights).map(|(a, b)| (a - b).abs()).sum();
+        assert!(apart / (layer.weights.len() as f32) < 2e-3, "{} apart in all", apart);
+    }
+    let (wanted, got) = (full.predict(&batches[0], 1).unwrap(), half.predict(&batches[0], 1).unwrap());
+    for (a, b) in wanted.scores.iter().zip(&got.scores) {
+        assert!((a - b).abs() < 0.02 * a.abs().max(1.0), "{b} instead of {a}");
+    }
+    assert!(half.memory().device_bytes < full.memory().device_bytes + 301 * 130 * 2);
 }
 
 /// Output weights of 132 MiB, more than one binding of a software adapter (128 MiB) holds: loss, best labels and the
@@ -415,9 +479,11 @@ fn every_shader_validates_without_a_driver() {
 fn mistakes_are_errors() {
     let shape = shape(4, &[8], 10);
     let training = Training { batch: 2, ..Training::default() };
-    let mut wrong = settings(&shape, &training);
-    wrong.options.insert("tile".into(), 3.into());
-    assert!(matches!(dense_gpu::build(&wrong), Err(EngineError::Settings(message)) if message.contains("tile")));
+    for (key, value) in [("tile", "3x3x3"), ("precision", "f8"), ("max-binding-bytes", "all"), ("speed", "ludicrous")] {
+        let mut wrong = settings(&shape, &training);
+        wrong.options.insert(key.into(), value.into());
+        assert!(matches!(dense_gpu::build(&wrong), Err(EngineError::Settings(message)) if message.contains(key)));
+    }
 
     let Some(mut engine) = engine(&settings(&shape, &training)) else { return };
     let mut batch = Batch::default();

@@ -127,7 +127,9 @@ impl Observer for Console {
             Event::Resumed { engine, dataset, seed } => {
                 self.turn += 1;
                 let turn = format!("{}/{}", self.turn, self.runs);
-                self.say(&format!("{turn}  {dataset}  {engine}  seed {seed}: already in the records (--fresh repeats it)"));
+                self.say(&format!(
+                    "{turn}  {dataset}  {engine}  seed {seed}: already in the records (--fresh repeats it)"
+                ));
             }
             Event::Progress { samples, seconds, done, epoch, .. } => {
                 let rate = samples as f64 / seconds.max(1e-9);
