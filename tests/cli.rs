@@ -187,6 +187,7 @@ fn long_run(folder: &TempDir) -> Child {
         }
     }
     child.kill().unwrap();
+    child.wait().unwrap();
     panic!("no rows within a minute");
 }
 
