@@ -26,7 +26,7 @@ fn main() {
         threads,
         allow_software: false,
         seed: 1,
-        label_counts: vec![1; labels].into(),
+        label_shares: vec![1e-5; labels].into(),
     };
     let mut engine = (find(name).unwrap().build)(&settings).unwrap_or_else(|e| panic!("{e}"));
     let t = Instant::now();

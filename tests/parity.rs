@@ -10,6 +10,8 @@ use slidebench::network::{Init, Parameters, Rows, Shape};
 const CONTESTANTS: &[(&str, &[&str])] = &[
     ("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"]),
     ("sparse-cpu:all", &[""]),
+    // So many draws that every neuron is among them.
+    ("sparse-cpu:uniform", &["shared = true\ncount = 100000"]),
     // The fill reaches every neuron.
     ("lsh-cpu", &["hashed = { fill = \"independent\", floor = 1000000 }"]),
 ];
@@ -113,10 +115,27 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|b| f64::from(*b))).max(1e-12)
 }
 
+/// Products in bf16 follow the same path within what bf16 (8 bits of mantissa) loses.
+#[test]
+fn bf16_stays_near_the_reference() {
+    for problem in problems() {
+        let expected = losses(problem.engine("reference", "", 1).as_mut(), &problem);
+        for block in [32, 128] {
+            let options = format!("precision = \"bf16\"\nblock = {block}");
+            let found = losses(problem.engine("dense-cpu", &options, 2).as_mut(), &problem);
+            for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let error = (found - expected).abs() / expected;
+                assert!(error < 1e-2, "{problem:?}, step {step}: {found} for {expected}");
+            }
+            assert_ne!(found, expected);
+        }
+    }
+}
+
 #[test]
 fn dense_cpu_gives_the_same_bits_on_any_number_of_threads() {
     for problem in problems() {
-        for options in ["block = 3", "block = 3\nlogits-budget-mib = 0"] {
+        for options in ["block = 3", "block = 3\nlogits-budget-mib = 0", "block = 32\nprecision = \"bf16\""] {
             let trained = |threads| {
                 let mut engine = problem.engine("dense-cpu", options, threads);
                 let losses = losses(engine.as_mut(), &problem);
@@ -148,7 +167,7 @@ fn unknown_options_are_refused_by_name() {
             threads: 1,
             allow_software: false,
             seed: 0,
-            label_counts: vec![].into(),
+            label_shares: vec![].into(),
         };
         let Err(error) = (slidebench::engine::find(name).unwrap().build)(&settings) else {
             panic!("{name} took an option it does not have")

@@ -241,4 +241,10 @@ impl Dataset {
         }
         counts
     }
+
+    /// The share of training rows that carries each label (length L).
+    pub fn label_shares(&self) -> Vec<f32> {
+        let rows = self.train.rows().max(1) as f32;
+        self.label_counts().iter().map(|&count| count as f32 / rows).collect()
+    }
 }

@@ -153,8 +153,9 @@ pub struct EngineSettings {
     pub allow_software: bool,
     /// Seed of everything random inside the engine.
     pub seed: u64,
-    /// Training rows of each label (length L), for selections that weigh by frequency; may be empty.
-    pub label_counts: Arc<[u32]>,
+    /// Share of the training rows that carry each label (length L), for selections that weigh by frequency; may be
+    /// empty.
+    pub label_shares: Arc<[f32]>,
 }
 
 /// Builds an engine.

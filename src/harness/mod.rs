@@ -121,7 +121,7 @@ impl Harness<'_> {
     /// Only if a row cannot be recorded; what engines do wrong becomes rows.
     pub fn run(&mut self, entry: &Data, data: &Dataset) -> io::Result<Tally> {
         let experiment = self.experiment;
-        let counts: Arc<[u32]> = data.label_counts().into();
+        let shares: Arc<[f32]> = data.label_shares().into();
         let rows: Vec<u32> = (0..data.train.rows() as u32).collect();
         let mut tally = Tally::default();
         for (turn, &seed) in experiment.run.seeds.iter().enumerate() {
@@ -137,7 +137,7 @@ impl Harness<'_> {
                     stage: Stage::Train,
                     rows: &rows,
                     judge: Judge::test(data, experiment.run.eval_sample),
-                    ..self.plan(entry, data, engine, seed, &counts)
+                    ..self.plan(entry, data, engine, seed, &shares)
                 };
                 tally += trial::run(self, &plan)?.0;
             }
@@ -191,7 +191,7 @@ impl Harness<'_> {
         data: &'p Dataset,
         engine: &'p Contestant,
         seed: u64,
-        counts: &Arc<[u32]>,
+        shares: &Arc<[f32]>,
     ) -> Plan<'p> {
         Plan {
             entry,
@@ -199,7 +199,7 @@ impl Harness<'_> {
             engine,
             seed,
             threads: engine.threads.or(self.experiment.run.threads).unwrap_or(self.options.threads),
-            label_counts: counts.clone(),
+            label_shares: shares.clone(),
             rate: 0.0,
             limits: Limits::default(),
             stage: Stage::Train,
@@ -245,7 +245,7 @@ struct Plan<'a> {
     engine: &'a Contestant,
     seed: u64,
     threads: usize,
-    label_counts: Arc<[u32]>,
+    label_shares: Arc<[f32]>,
     rate: f32,
     limits: Limits,
     stage: Stage,

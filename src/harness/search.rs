@@ -20,7 +20,7 @@ pub(super) fn run(
 ) -> io::Result<(Found, Tally)> {
     let experiment = harness.experiment;
     let seed = experiment.run.seeds[0];
-    let counts: Arc<[u32]> = data.label_counts().into();
+    let counts: Arc<[f32]> = data.label_shares().into();
     let (rows, judges) = holdout(data.train.rows(), search.validation);
     let (mut found, mut tally) = (Found::new(), Tally::default());
     for (turn, &rate) in search.learning_rates.iter().enumerate() {

@@ -203,7 +203,7 @@ impl Hasher {
         }
     }
 
-    /// The largest squared length among the first `rows` rows of `weights`: what MIPS needs to know of all rows before
+    /// The largest squared length among the rows `rows` of `weights`: what MIPS needs to know of all rows before
     /// it hashes one. 0 for the other families, which need nothing.
     pub fn bound(&self, weights: &[f32], stride: usize, rows: Range<usize>) -> f32 {
         let mut bound = 0.0;
@@ -219,9 +219,21 @@ impl Hasher {
         self.rows(weights, stride, rows, Side::Weight(bound), out);
     }
 
-    /// Hashes a batch of dense queries; arguments as in [`hash_rows`](Self::hash_rows).
+    /// Hashes a batch of dense queries, the rows `rows` of `x`. `out` takes T·`probes()` runs of `rows.len()` bucket
+    /// indices: those of the first table, probe after probe as [`probe`](Self::probe) orders them, then the next one's.
     pub fn hash_queries(&self, x: &[f32], stride: usize, rows: Range<usize>, out: &mut [u32]) {
-        self.rows(x, stride, rows, Side::Query, out);
+        if self.probes() == 1 {
+            return self.rows(x, stride, rows, Side::Query, out);
+        }
+        assert_eq!(out.len(), self.tables() * self.probes() * rows.len());
+        let (first, count) = (rows.start, rows.len());
+        let mut buckets = vec![0; self.tables() * self.probes()];
+        for row in rows {
+            self.probe(&x[row * stride..], &mut buckets);
+            for (run, &bucket) in buckets.iter().enumerate() {
+                out[run * count + row - first] = bucket;
+            }
+        }
     }
 
     fn rows(&self, x: &[f32], stride: usize, rows: Range<usize>, side: Side, out: &mut [u32]) {

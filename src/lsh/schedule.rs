@@ -61,7 +61,7 @@ pub struct RebuildSchedule {
 
 impl RebuildSchedule {
     /// # Errors
-    /// Refuses an interval of zero, a λ or share out of range.
+    /// Refuses an interval of zero, a λ or share out of range, and rebuilds on change with nothing monitored.
     pub fn new(settings: RebuildSettings) -> Result<Self, LshError> {
         if settings.every == 0 {
             return Err(LshError::new("rebuild.every", "0", "a number of steps from 1 on"));
@@ -71,6 +71,9 @@ impl RebuildSchedule {
         }
         if !(0.0..=1.0).contains(&settings.share) {
             return Err(LshError::new("rebuild.share", settings.share, "a share from 0 to 1"));
+        }
+        if settings.policy == Policy::OnChange && settings.monitored == 0 {
+            return Err(LshError::new("rebuild.monitored", 0, "a number of neurons from 1 on"));
         }
         Ok(Self { next: settings.every as f64, settings, rebuilds: 0 })
     }

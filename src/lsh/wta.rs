@@ -45,9 +45,10 @@ impl Wta {
             Packing::Exact => code_bits,
             Packing::Released => (settings.bin as f64).ln() as u32,
         };
-        if settings.bits as u64 * u64::from(code_bits) > 31 {
-            let most = 31 / code_bits;
-            return Err(LshError::new("bits", settings.bits, format!("at most {most} with bins of {}", settings.bin)));
+        let most = (1..=MOST_BITS).take_while(|&bits| indices(bits, settings.bin, shift) <= 1 << 31).count();
+        if settings.bits > most {
+            let expected = format!("at most {most} with bins of {} and this packing", settings.bin);
+            return Err(LshError::new("bits", settings.bits, expected));
         }
         let bin = settings.bin.min(width);
         let functions = settings.bits * settings.tables;
@@ -77,9 +78,8 @@ impl Wta {
         })
     }
 
-    /// The largest sum of shifted codes, plus one.
     pub(super) fn buckets(&self) -> usize {
-        (0..self.bits as u32).map(|j| (self.bin - 1) << (j * self.shift)).sum::<usize>() + 1
+        indices(self.bits, self.bin, self.shift) as usize
     }
 
     /// The bucket index of a table's codes.
@@ -141,6 +141,11 @@ impl Wta {
             }
         }
     }
+}
+
+/// How many bucket indices there are: the largest sum of shifted codes, plus one.
+fn indices(bits: usize, bin: usize, shift: u32) -> u64 {
+    (0..bits as u32).fold(0, |sum: u64, _| (sum << shift).saturating_add(bin as u64 - 1).min(1 << 40)) + 1
 }
 
 /// Position and value of the largest, the first where several are, leaving out position `except`; 0 and −∞ of none.

@@ -3,7 +3,7 @@
 use super::random::{Sampler, stream};
 use super::{ActiveSets, Counts, Marks, Neurons, Queries, Selection};
 use crate::lsh::schedule::Policy;
-use crate::lsh::{Hasher, LshError, LshSettings, Rebuild, RebuildSchedule, Tables};
+use crate::lsh::{Hasher, LshError, LshSettings, Monitor, Rebuild, RebuildSchedule, Tables};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -80,14 +80,14 @@ pub struct Lsh {
     schedule: RebuildSchedule,
     built: bool,
     redraws: u64,
-    /// Bucket indices of the monitored neurons at the last build.
-    monitored: Vec<u32>,
+    /// Hash codes of some neurons at the last build, for rebuilds on change.
+    monitor: Monitor,
     seed: u64,
     sampler: Sampler,
     /// Every neuron once, in random order, for the repeating fill.
     shuffled: Vec<u32>,
     neurons: usize,
-    /// Bucket indices of the batch: for each block of queries, T runs of the block's length.
+    /// Bucket indices of the batch: for each block of queries, a run of the block's length for each table and probe.
     codes: Vec<Vec<u32>>,
 }
 
@@ -108,7 +108,7 @@ impl Lsh {
             hasher,
             built: false,
             redraws: 0,
-            monitored: Vec::new(),
+            monitor: Monitor::default(),
             seed,
             sampler: Sampler::uniform(neurons),
             shuffled,
@@ -122,16 +122,18 @@ impl Lsh {
         self.codes.resize_with(samples.div_ceil(BLOCK), Vec::new);
         self.codes.par_iter_mut().enumerate().for_each(|(block, codes)| {
             let rows = block * BLOCK..((block + 1) * BLOCK).min(samples);
-            codes.resize(hasher.tables() * rows.len(), 0);
+            codes.resize(hasher.tables() * hasher.probes() * rows.len(), 0);
             hasher.hash_queries(queries.x, queries.stride, rows, codes);
         });
     }
 
-    /// The bucket that sample `sample` of `samples` asks in `table`.
-    fn bucket(&self, table: usize, sample: usize, samples: usize) -> &[u32] {
+    /// The buckets that sample `sample` of `samples` asks in `table`.
+    fn buckets(&self, table: usize, sample: usize, samples: usize) -> impl Iterator<Item = &[u32]> {
         let block = sample / BLOCK;
         let length = BLOCK.min(samples - block * BLOCK);
-        self.tables.bucket(table, self.codes[block][table * length + sample % BLOCK])
+        let probes = self.hasher.probes();
+        (table * probes..(table + 1) * probes)
+            .map(move |run| self.tables.bucket(table, self.codes[block][run * length + sample % BLOCK]))
     }
 
     fn fill(&self, step: u64, sample: usize, marks: &mut Marks<'_>, counts: &mut Counts) {
@@ -165,18 +167,6 @@ impl Lsh {
     }
 }
 
-/// Bucket indices of neurons spread evenly over the layer.
-fn monitor(hasher: &Hasher, settings: &HashedSettings, neurons: Neurons<'_>) -> Vec<u32> {
-    let total = neurons.bias.len();
-    let count = settings.lsh.rebuild.monitored.clamp(1, total);
-    let mut codes = vec![0; count * hasher.tables()];
-    for (i, codes) in codes.chunks_exact_mut(hasher.tables()).enumerate() {
-        let row = i * total / count;
-        hasher.hash(&neurons.weights[row * neurons.stride..][..neurons.width], codes);
-    }
-    codes
-}
-
 /// Collisions by neuron of one sample, and the neurons that have any.
 #[derive(Debug, Default)]
 struct Collisions {
@@ -208,12 +198,8 @@ impl Selection for Lsh {
             false => Some(Rebuild::Keep),
             true if step == 0 => None,
             true => {
-                let (hasher, settings, before) = (&self.hasher, &self.settings, &self.monitored);
-                self.schedule.due(step, || {
-                    let now = monitor(hasher, settings, neurons);
-                    let changed = now.iter().zip(before).filter(|(now, before)| now != before).count();
-                    changed as f64 / now.len() as f64
-                })
+                let (hasher, monitor) = (&self.hasher, &self.monitor);
+                self.schedule.due(step, || monitor.flipped(hasher, neurons.weights, neurons.stride, neurons.bias.len()))
             }
         };
         let Some(rebuild) = rebuild else { return false };
@@ -224,7 +210,7 @@ impl Selection for Lsh {
         }
         self.tables.build(&self.hasher, neurons.weights, neurons.stride, self.seed ^ step);
         if self.settings.lsh.rebuild.policy == Policy::OnChange {
-            self.monitored = monitor(&self.hasher, &self.settings, neurons);
+            self.monitor = Monitor::new(&self.hasher, neurons.weights, neurons.stride, neurons.bias.len());
         }
         self.built = true;
         true
@@ -242,9 +228,10 @@ impl Selection for Lsh {
             match this.settings.retrieve {
                 Retrieve::Union => {
                     for table in 0..tables {
-                        let bucket = this.bucket(table, sample, samples);
-                        counts.candidates += bucket.len() as u32;
-                        marks.mark_all(bucket);
+                        for bucket in this.buckets(table, sample, samples) {
+                            counts.candidates += bucket.len() as u32;
+                            marks.mark_all(bucket);
+                        }
                     }
                     counts.selected += marks.take_added();
                 }
@@ -255,17 +242,19 @@ impl Selection for Lsh {
                         if counts.selected as usize >= this.settings.limit {
                             break;
                         }
-                        let bucket = this.bucket(table, sample, samples);
-                        counts.candidates += bucket.len() as u32;
-                        marks.mark_all(bucket);
+                        for bucket in this.buckets(table, sample, samples) {
+                            counts.candidates += bucket.len() as u32;
+                            marks.mark_all(bucket);
+                        }
                         counts.selected += marks.take_added();
                     }
                 }
                 Retrieve::TopK | Retrieve::Threshold => {
                     for table in 0..tables {
-                        let bucket = this.bucket(table, sample, samples);
-                        counts.candidates += bucket.len() as u32;
-                        collisions.add(bucket);
+                        for bucket in this.buckets(table, sample, samples) {
+                            counts.candidates += bucket.len() as u32;
+                            collisions.add(bucket);
+                        }
                     }
                     let Collisions { counts: hits, touched } = &mut *collisions;
                     let mut chosen = touched.clone();

@@ -16,43 +16,74 @@ pub(crate) fn stream(seed: u64, step: u64, sample: usize) -> Pcg64Mcg {
 /// Where random neurons come from.
 #[derive(Clone, Debug)]
 pub enum Sampler {
-    Uniform(Uniform<u32>),
-    /// In proportion to label frequency plus one.
-    Frequency(WeightedAliasIndex<f32>),
+    Uniform {
+        uniform: Uniform<u32>,
+        neurons: u32,
+    },
+    /// In proportion to label frequency.
+    Frequency {
+        alias: WeightedAliasIndex<f32>,
+        probabilities: Vec<f32>,
+    },
 }
 
 impl Sampler {
     /// Every one of `neurons` neurons equally often.
     pub fn uniform(neurons: usize) -> Self {
-        Self::Uniform(Uniform::new(0, neurons as u32).expect("a layer has neurons"))
+        let neurons = neurons as u32;
+        Self::Uniform { uniform: Uniform::new(0, neurons).expect("a layer has neurons"), neurons }
     }
 
-    /// In proportion to `counts[n] + 1`, `counts` being the training rows of each label.
-    pub fn frequency(counts: &[u32]) -> Self {
-        let weights = counts.iter().map(|&c| c as f32 + 1.0).collect();
-        Self::Frequency(WeightedAliasIndex::new(weights).expect("positive weights"))
+    /// In proportion to the share of training rows that carries each label; a label without any counts as the rarest.
+    pub fn frequency(shares: &[f32]) -> Self {
+        let rarest = shares.iter().copied().filter(|&s| s > 0.0).fold(1.0, f32::min);
+        let weights: Vec<f32> = shares.iter().map(|&share| share.max(rarest)).collect();
+        let total = weights.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
+        let probabilities = weights.iter().map(|w| w / total).collect();
+        Self::Frequency { alias: WeightedAliasIndex::new(weights).expect("positive weights"), probabilities }
     }
 
     /// Draws one neuron.
     pub fn draw(&self, rng: &mut impl Rng) -> u32 {
         match self {
-            Self::Uniform(uniform) => uniform.sample(rng),
-            Self::Frequency(alias) => alias.sample(rng) as u32,
+            Self::Uniform { uniform, .. } => uniform.sample(rng),
+            Self::Frequency { alias, .. } => alias.sample(rng) as u32,
+        }
+    }
+
+    /// The probability of drawing `neuron`.
+    pub fn probability(&self, neuron: u32) -> f32 {
+        match self {
+            Self::Uniform { neurons, .. } => 1.0 / *neurons as f32,
+            Self::Frequency { probabilities, .. } => probabilities[neuron as usize],
         }
     }
 }
 
-/// Marks `count` random neurons a sample, beside the true labels.
+/// Draws `count` random neurons beside the true labels: for each sample, or once for the batch.
 #[derive(Debug)]
 pub struct Random {
     sampler: Sampler,
     count: usize,
+    /// Whether all samples of a batch get the same neurons.
+    shared: bool,
+    corrections: Option<Vec<f32>>,
     seed: u64,
 }
 
 impl Random {
-    pub fn new(sampler: Sampler, count: usize, seed: u64) -> Self {
-        Self { sampler, count, seed }
+    pub fn new(sampler: Sampler, count: usize, shared: bool, seed: u64) -> Self {
+        Self { sampler, count, shared, corrections: None, seed }
+    }
+
+    /// With corrections for the probability of being drawn, for a layer of `neurons` neurons.
+    pub fn corrected(mut self, neurons: usize) -> Self {
+        let correction = |n: u32| {
+            let absent = self.count as f32 * (-self.sampler.probability(n)).ln_1p();
+            -(-absent.exp_m1()).ln()
+        };
+        self.corrections = Some((0..neurons as u32).map(correction).collect());
+        self
     }
 }
 
@@ -62,18 +93,26 @@ impl Selection for Random {
     }
 
     fn select(&mut self, step: u64, _queries: Queries<'_>, neurons: Neurons<'_>, sets: &mut ActiveSets) {
-        let total = neurons.bias.len();
+        debug_assert!(self.corrections.as_ref().is_none_or(|c| c.len() == neurons.bias.len()));
+        let this = &*self;
+        let draw = |sample| {
+            let mut rng = stream(this.seed, step, sample);
+            std::iter::repeat_with(move || this.sampler.draw(&mut rng)).take(this.count)
+        };
+        let drawn: Vec<u32> = if this.shared { draw(0).collect() } else { Vec::new() };
         sets.for_each(|sample, marks, counts| {
-            let wanted = self.count.min(total - counts.active() as usize) as u32;
-            let mut rng = stream(self.seed, step, sample);
-            let mut added = 0;
-            while added < wanted {
-                marks.mark(self.sampler.draw(&mut rng));
-                added += marks.take_added();
-                counts.candidates += 1;
+            if this.shared {
+                marks.mark_all(&drawn);
+            } else {
+                draw(sample).for_each(|neuron| marks.mark(neuron));
             }
-            counts.selected += added;
+            counts.selected += marks.take_added();
+            counts.candidates += this.count as u32;
         });
+    }
+
+    fn corrections(&self) -> Option<&[f32]> {
+        self.corrections.as_deref()
     }
 
     fn bytes(&self) -> u64 {

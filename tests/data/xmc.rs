@@ -89,6 +89,8 @@ fn a_mistake_is_named_with_its_place() {
         ("1 2 3 4\n", 1, 1, "three numbers"),
         ("-1 2 3\n", 1, 1, "three numbers"),
         ("1 99999999999999999999 3\n", 1, 1, "three numbers"),
+        ("1 268435457 3\n", 1, 1, "up to 2^28"),
+        ("1 3 4294967295\n", 1, 1, "up to 2^28"),
         ("2 4 5\n1 0:1\n1 4:1\n", 3, 3, "a feature index below 4"),
         ("1 4 5\n1 99999999999999999999:1\n", 2, 3, "a feature index below 4"),
         ("1 4 5\n0,5 0:1\n", 2, 3, "a label below 5"),
@@ -130,20 +132,25 @@ fn what_was_found_is_quoted_and_kept_short() {
     assert!(read(long.as_bytes()).unwrap_err().to_string().len() < 400);
 }
 
+/// Large enough that it is read in several blocks, each parsed in many chunks.
 #[test]
 fn places_far_into_a_large_file_are_right() {
     let mut content = String::from("200000 10 10\n");
+    let space = " ".repeat(180);
     for row in 0..200_000 {
-        let value = if row == 123_456 { "x" } else { "0.25" };
-        content.push_str(&format!("{} {}:{value}\n", row % 10, row % 7));
+        let value = if row == 189_012 { "x" } else { "0.25" };
+        content.push_str(&format!("{}{space}{}:{value}\n", row % 10, row % 7));
     }
     match read(content.as_bytes()) {
-        Err(DataError::Syntax { line, column, .. }) => assert_eq!((line, column), (123_458, 5)),
+        Err(DataError::Syntax { line, column, .. }) => assert_eq!((line, column), (189_014, 184)),
         other => panic!("{other:?}"),
     }
     let data = rows(&content.replace('x', "1"));
-    assert_eq!(sparse(&data.train).row(123_456), (&[123_456 % 7][..], &[1.0][..]));
-    assert_eq!(data.train.labels.row(199_999), [9]);
+    for r in 0..200_000 {
+        let value = if r == 189_012 { 1.0 } else { 0.25 };
+        assert_eq!(sparse(&data.train).row(r), (&[r as u32 % 7][..], &[value][..]));
+        assert_eq!(data.train.labels.row(r), [r as u32 % 10]);
+    }
 }
 
 #[test]
@@ -158,6 +165,14 @@ fn a_header_that_disagrees_is_refused() {
     let source = Source::Xmc(Xmc { train, test, weighting: Weighting::None });
     let message = data::open(&source, &OpenOptions::default()).unwrap_err().to_string();
     assert!(message.contains("test.txt") && message.contains("6 labels"), "{message}");
+}
+
+#[test]
+fn a_header_may_promise_more_than_memory_holds() {
+    let message = read(b"4294967295 4 5\n1 0:1\n").unwrap_err().to_string();
+    assert!(message.contains("says 4294967295 rows, but there are 1"), "{message}");
+    let data = rows("1 268435456 268435456\n3 5:1\n");
+    assert_eq!((data.inputs, data.labels), (1 << 28, 1 << 28));
 }
 
 #[test]

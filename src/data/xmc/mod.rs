@@ -82,6 +82,10 @@ struct Text {
     rows: Rows,
 }
 
+/// The most features or labels a file may speak of. One row of 128 weights for each is 137 GB, and a header that says
+/// more is damaged.
+const WIDEST: u32 = 1 << 28;
+
 /// Bytes of text that are parsed in one go, and at least by one thread.
 const BLOCK: usize = 16 << 20;
 const CHUNK: usize = 128 << 10;
@@ -150,7 +154,9 @@ fn header(path: &Path, line: &[u8]) -> Result<Header, DataError> {
     let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let numbers: Option<Vec<u32>> = words.map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect();
     match numbers.as_deref() {
-        Some(&[rows, inputs, labels]) => Ok(Header { rows: rows.into(), inputs: inputs.into(), labels: labels.into() }),
+        Some(&[rows, inputs, labels]) if inputs.max(labels) <= WIDEST => {
+            Ok(Header { rows: rows.into(), inputs: inputs.into(), labels: labels.into() })
+        }
         _ => Err(no_header(path, quote(line.trim_ascii_end(), 60))),
     }
 }
@@ -160,7 +166,7 @@ fn no_header(path: &Path, found: String) -> DataError {
         file: path.into(),
         line: 1,
         column: 1,
-        expected: "three numbers below 2^32: rows, features, labels".into(),
+        expected: "three numbers: rows, features, labels (the last two up to 2^28)".into(),
         found,
         remedy: "files of the Extreme Classification Repository begin with them",
     }

@@ -1,12 +1,13 @@
 //! The first layer, input-major: row i holds the weights from feature i to all H neurons, so that a sparse sample reads
 //! only the rows of its features.
 
-use super::layer::{Activations, pad_rows, unpad_rows, zeros};
+use super::activations::{Activations, pad_rows, unpad_rows, zeros};
 use crate::data::{Batch, Input, Inputs};
 use crate::engine::common::Shards;
+use crate::kernels::bf16::tiled;
 use crate::kernels::gemm::Product;
 use crate::kernels::memory::Buffer;
-use crate::kernels::{AdamRows, Pairs, kernels, padded};
+use crate::kernels::{AdamRows, Pairs, kernels};
 use crate::network::{AdamStep, Layer, Order, Rows};
 use rayon::prelude::*;
 use std::io;
@@ -21,7 +22,7 @@ const DENSE_BLOCK: usize = 32;
 pub struct InputLayer {
     pub inputs: usize,
     pub outputs: usize,
-    /// `padded(outputs)`.
+    /// `outputs`, padded.
     pub stride: usize,
     rows: Rows,
     w: Buffer,
@@ -101,7 +102,7 @@ fn span(batch: &Batch, b: usize, first: usize, end: usize) -> (&[u32], &[f32]) {
 
 impl InputLayer {
     pub fn new(layer: &Layer, rows: Rows) -> io::Result<Self> {
-        let stride = padded(layer.outputs);
+        let stride = tiled(layer.outputs);
         let w = pad_rows(&layer.weights, layer.inputs, layer.outputs)?;
         let mut bias = layer.bias.clone();
         bias.resize(stride, 0.0);
@@ -150,7 +151,7 @@ impl InputLayer {
                 );
             }
         }
-        output.columns_from_rows(samples);
+        output.fill_from_rows(samples);
     }
 
     /// Gradient and Adam from `delta` (`B x stride`), the loss's gradient for the layer's sums. Returns the number of

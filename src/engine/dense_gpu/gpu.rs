@@ -11,6 +11,8 @@ const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN.union(wgpu::Backends::ME
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterSummary {
     pub name: String,
+    /// `discrete`, `integrated`, `virtual`, `software`, `other`.
+    pub kind: String,
     /// `vulkan`, `metal`, `dx12`.
     pub backend: String,
     pub driver: String,
@@ -31,6 +33,14 @@ impl AdapterSummary {
     fn of(adapter: &wgpu::Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
         Self {
+            kind: match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => "discrete",
+                wgpu::DeviceType::IntegratedGpu => "integrated",
+                wgpu::DeviceType::VirtualGpu => "virtual",
+                wgpu::DeviceType::Cpu => "software",
+                wgpu::DeviceType::Other => "other",
+            }
+            .to_string(),
             software: info.device_type == wgpu::DeviceType::Cpu,
             backend: info.backend.to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),

@@ -192,7 +192,8 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    fn new(gpu: &Gpu, name: &str, text: String, bindings: &str) -> Result<Self, EngineError> {
+    /// Compiles a shader whose bindings are of the kinds listed.
+    pub fn new(gpu: &Gpu, name: &str, text: String, bindings: &str) -> Result<Self, EngineError> {
         let device = &gpu.device;
         let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
         let descriptor =

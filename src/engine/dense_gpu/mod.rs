@@ -19,10 +19,12 @@ mod matrix;
 mod options;
 mod pack;
 mod plan;
+mod probe;
 mod tune;
 
 pub use gpu::{AdapterSummary, adapters};
 pub use kernels::validate_shaders;
+pub use probe::{Roofline, roofline};
 
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};

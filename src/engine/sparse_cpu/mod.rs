@@ -10,17 +10,19 @@
 mod input;
 mod layer;
 mod options;
+mod shared;
 mod state;
 
 use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
-use self::options::Options;
+use self::options::{Options, Output};
+use self::shared::Shared;
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
 use crate::kernels::kernels;
 use crate::network::{self, Order, Parameters};
-use crate::selection::{ActiveSets, Queries, Selection};
+use crate::selection::{ActiveSets, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
 pub use self::options::{build_all, build_frequency, build_lsh, build_top_k, build_uniform};
@@ -47,6 +49,8 @@ struct Net {
     x: Vec<Vec<f32>>,
     dx: Vec<Vec<f32>>,
     targets: Vec<Target>,
+    /// In place of the output layer's own selection when training: one set for the whole batch.
+    shared: Option<(SharedSelection, Shared)>,
 }
 
 /// Time by phase.
@@ -94,7 +98,10 @@ impl Net {
             let output = index + 1 == layers.len();
             selections.push(options.selection(settings, output, layer.neurons())?);
         }
+        let output = layers.last().expect("an output layer").neurons();
+        let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::default()));
         Ok(Self {
+            shared,
             input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge)?,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
@@ -142,7 +149,7 @@ impl Net {
         let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
         selection.select(step, queries, layer.neurons(), sets);
         clock.lap(Phase::Select);
-        layer.forward(queries, sets);
+        layer.forward(queries, sets, selection.corrections().filter(|_| training));
         if !output {
             let stride = self.layers[index + 1].weights.stride;
             self.x[index + 1].resize(samples * stride, 0.0);
@@ -152,20 +159,54 @@ impl Net {
         clock.lap(Phase::Forward);
     }
 
-    /// Backward pass and updates; the logits of the batch are at hand. Returns the summed loss.
-    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut Phases) -> f64 {
-        let samples = batch.len();
+    /// As [`Net::layer`] for the output layer with a shared set: selection, forward pass and softmax. Returns the loss.
+    fn shared_forward(&mut self, batch: &Batch, step: u64, phases: &mut Phases) -> f64 {
         let mut clock = PhaseClock::new(phases);
+        let Self { shared, layers, x, targets, .. } = self;
+        let (selection, shared) = shared.as_mut().expect("a shared selection");
+        let (layer, x) = (layers.last().expect("an output layer"), x.last().expect("an output layer"));
+        if selection.prepare(step, layer.neurons()) {
+            clock.lap(Phase::Rebuild);
+        }
+        let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
+        selection.choose(step, batch, queries, layer.neurons());
+        clock.lap(Phase::Select);
+        let SharedSelection { neurons, corrections, .. } = selection;
+        let loss = shared.forward(&layer.weights, &layer.bias, x, neurons, corrections, targets);
+        clock.lap(Phase::Forward);
+        loss
+    }
+
+    /// One optimiser step; returns the summed loss.
+    fn train(&mut self, batch: &Batch, step: u64, adam: network::AdamStep, phases: &mut Phases) -> f64 {
+        self.list_targets(batch);
+        self.hidden(batch, step, true, phases);
+        let last = self.layers.len() - 1;
+        let loss = if self.shared.is_some() {
+            self.shared_forward(batch, step, phases)
+        } else {
+            self.layer(batch, last, step, true, phases);
+            self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
+        };
+        self.backward(batch, adam, phases);
+        loss
+    }
+
+    /// The batch's true labels, by neuron then sample.
+    fn list_targets(&mut self, batch: &Batch) {
         self.targets.clear();
-        for sample in 0..samples {
+        for sample in 0..batch.len() {
             let labels = batch.labels(sample);
             let mass = 1.0 / labels.len() as f32;
             self.targets.extend(labels.iter().map(|&label| (label, sample as u32, mass)));
         }
         self.targets.sort_unstable_by_key(|&(neuron, sample, _)| (neuron, sample));
+    }
+
+    /// Backward pass and updates; the gradients of the output layer's logits are at hand.
+    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut Phases) {
+        let mut clock = PhaseClock::new(phases);
         let last = self.layers.len() - 1;
-        let loss = self.layers[last].softmax_gradient(samples, &self.targets);
-        clock.lap(Phase::Forward);
         for index in (0..=last).rev() {
             if index < last {
                 let (below, above) = self.layers.split_at_mut(index + 1);
@@ -174,7 +215,12 @@ impl Net {
             let layer = &mut self.layers[index];
             let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
             self.dx[index].resize(self.x[index].len(), 0.0);
-            layer.update(queries, &mut self.dx[index], step);
+            match &mut self.shared {
+                Some((_, shared)) if index == last => {
+                    shared.update(&mut layer.weights, &mut layer.bias, &mut self.dx[index], step);
+                }
+                _ => layer.update(queries, &mut self.dx[index], step),
+            }
         }
         for (dx, x) in self.dx[0].iter_mut().zip(&self.x[0]) {
             if *x <= 0.0 {
@@ -183,7 +229,6 @@ impl Net {
         }
         self.input.update(batch, &self.dx[0], step);
         clock.lap(Phase::Backward);
-        loss
     }
 }
 
@@ -209,6 +254,9 @@ impl Engine for SparseCpu {
             for (layer, selection) in net.layers.iter().zip(&mut net.selections) {
                 selection.prepare(0, layer.neurons());
             }
+            if let Some((selection, _)) = &mut net.shared {
+                selection.prepare(0, net.layers.last().expect("an output layer").neurons());
+            }
             Ok::<_, EngineError>(net)
         })?;
         self.net = Some(net);
@@ -223,10 +271,7 @@ impl Engine for SparseCpu {
         let adam = self.settings.training.adam_step(step + 1);
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let phases = &mut self.totals.stats.phases;
-        let loss = self.pool.install(|| {
-            net.forward(batch, step, true, phases);
-            net.backward(batch, adam, phases)
-        });
+        let loss = self.pool.install(|| net.train(batch, step, adam, phases));
         self.step += 1;
         self.totals.add(net, batch.len(), loss, started.elapsed());
         Ok(())
@@ -250,6 +295,9 @@ impl Engine for SparseCpu {
 
     fn predict_hashed(&mut self, batch: &Batch, k: usize) -> Option<Result<TopK, EngineError>> {
         let step = self.step;
+        if self.options.output != Output::Lsh || self.options.shared {
+            return None;
+        }
         let Some(net) = self.net.as_mut() else { return Some(Err(no_parameters())) };
         let best = self.pool.install(|| {
             net.forward(batch, step, false, &mut Phases::default());
@@ -331,10 +379,23 @@ impl Totals {
             self.stats.flops += (6 * pairs * width + 12 * rows * width) as f64;
             self.stats.bytes += (7 * 4 * rows * width) as f64;
         };
-        for layer in &net.layers {
-            work(layer.pair_count(), layer.distinct(), layer.weights.width);
+        let last = net.layers.len() - 1;
+        for (index, layer) in net.layers.iter().enumerate() {
+            match &net.shared {
+                Some((_, shared)) if index == last => {
+                    work(samples * shared.neurons(), shared.neurons(), layer.weights.width);
+                }
+                _ => work(layer.pair_count(), layer.distinct(), layer.weights.width),
+            }
         }
         work(net.input.touched_entries(), net.input.touched_rows(), net.input.weights.width);
+        if let Some((selection, shared)) = &net.shared {
+            self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
+            self.labels += (samples * selection.labels) as u64;
+            self.selected += (samples * (shared.neurons() - selection.labels)) as u64;
+            self.distinct += shared.neurons() as u64;
+            return;
+        }
         for counts in net.sets.last().expect("an output layer").counts() {
             self.active.push(counts.active());
             self.labels += u64::from(counts.labels);

@@ -3,7 +3,9 @@
 use super::SparseCpu;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
-use crate::selection::{All, HashedSettings, Lsh, Neurons, Random, Sampler, Selection, TopK};
+use crate::selection::{
+    All, HashedSettings, Lsh, Negatives, Neurons, Random, Sampler, Selection, SharedSelection, TopK,
+};
 use serde::Deserialize;
 
 /// `[engine.options]` of the sparse engine.
@@ -15,6 +17,13 @@ pub struct Options {
     pub output: Output,
     /// Neurons chosen a sample by `uniform`, `frequency` and `top-k`, beside the true labels.
     pub count: usize,
+    /// One active set for the whole batch (its labels and `count` further neurons) instead of one a sample.
+    pub shared: bool,
+    /// The samples of a batch share their random neurons, each beside its own labels.
+    pub shared_negatives: bool,
+    /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
+    /// over the set estimates the sum over all neurons.
+    pub correct: bool,
     /// Hash tables, for `lsh-cpu`.
     pub hashed: HashedSettings,
     /// Whether weights and optimiser state ask for huge pages.
@@ -34,7 +43,15 @@ pub enum Output {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { output: Output::default(), count: 1000, hashed: HashedSettings::default(), huge_pages: HugePages::Ask }
+        Self {
+            output: Output::default(),
+            count: 1000,
+            shared: false,
+            shared_negatives: false,
+            correct: false,
+            hashed: HashedSettings::default(),
+            huge_pages: HugePages::Ask,
+        }
     }
 }
 
@@ -53,25 +70,55 @@ impl Options {
         neurons: Neurons<'_>,
     ) -> Result<Box<dyn Selection>, EngineError> {
         let count = neurons.bias.len();
-        let random = |sampler| Box::new(Random::new(sampler, self.count, settings.seed));
         Ok(match self.output {
-            _ if !output => Box::new(All),
+            _ if !output || self.shared => Box::new(All),
             Output::All => Box::new(All),
-            Output::Lsh => Box::new(
-                Lsh::new(&self.hashed, neurons.width, count, settings.seed)
-                    .map_err(|e| EngineError::Settings(e.to_string()))?,
-            ),
-            Output::Uniform => random(Sampler::uniform(count)),
-            Output::Frequency if settings.label_counts.len() == count => {
-                random(Sampler::frequency(&settings.label_counts))
-            }
-            Output::Frequency => {
-                return Err(EngineError::Settings(
-                    "selection by frequency needs the training rows of each label".into(),
-                ));
+            Output::Lsh => Box::new(self.lsh(settings, neurons)?),
+            Output::Uniform | Output::Frequency => {
+                let sampler = self.sampler(settings, count)?;
+                let random = Random::new(sampler, self.count, self.shared_negatives, settings.seed);
+                Box::new(if self.correct { random.corrected(count) } else { random })
             }
             Output::TopK => Box::new(TopK { count: self.count }),
         })
+    }
+
+    /// The selection of a shared set for the output layer, if one is asked for.
+    pub fn shared(
+        &self,
+        settings: &EngineSettings,
+        neurons: Neurons<'_>,
+    ) -> Result<Option<SharedSelection>, EngineError> {
+        if !self.shared {
+            return Ok(None);
+        }
+        let count = neurons.bias.len();
+        let negatives = match self.output {
+            Output::Lsh => Negatives::Hashed(Box::new(self.lsh(settings, neurons)?)),
+            Output::Uniform | Output::Frequency => Negatives::Random(self.sampler(settings, count)?),
+            Output::All | Output::TopK => {
+                return Err(EngineError::Settings("`shared` goes with lsh, uniform and frequency only".into()));
+            }
+        };
+        let shares = &settings.label_shares;
+        Ok(Some(SharedSelection::new(negatives, self.count, count, self.correct, shares, settings.seed)))
+    }
+
+    fn lsh(&self, settings: &EngineSettings, neurons: Neurons<'_>) -> Result<Lsh, EngineError> {
+        Lsh::new(&self.hashed, neurons.width, neurons.bias.len(), settings.seed)
+            .map_err(|e| EngineError::Settings(e.to_string()))
+    }
+
+    fn sampler(&self, settings: &EngineSettings, neurons: usize) -> Result<Sampler, EngineError> {
+        match self.output {
+            Output::Frequency if settings.label_shares.len() == neurons => {
+                Ok(Sampler::frequency(&settings.label_shares))
+            }
+            Output::Frequency => {
+                Err(EngineError::Settings("selection by frequency needs the label shares of the training rows".into()))
+            }
+            _ => Ok(Sampler::uniform(neurons)),
+        }
     }
 }
 

@@ -108,7 +108,7 @@ unsafe fn by_rows<const N: usize>(rows: usize, tile: Tile) {
 /// The address must be readable, and `times` at most 2.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn broadcast<const OFFSET: i32>(from: *const f32, stride: usize, times: usize) -> __m512 {
+pub(in crate::kernels) unsafe fn broadcast<const OFFSET: i32>(from: *const f32, stride: usize, times: usize) -> __m512 {
     let number: __m512;
     macro_rules! load {
         ($address:literal) => {

@@ -6,6 +6,9 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
+#[cfg(target_arch = "x86_64")]
+pub(in crate::kernels) use avx512::broadcast;
+
 use crate::kernels::{LANES, kernels};
 
 /// `C = A·B`, or `C += A·B` where `accumulate`: A is `m x k`, B `k x n`, C `m x n`, n a multiple of [`LANES`].
@@ -143,7 +146,7 @@ impl Ahead {
 
     /// Up to `lines` lines of one stretch: where they start and how many they are.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    fn take(&mut self, lines: usize) -> (*const i8, usize) {
+    pub(in crate::kernels) fn take(&mut self, lines: usize) -> (*const i8, usize) {
         for (start, left) in &mut self.stretches {
             if *left > 0 {
                 let (taken, at) = (lines.min(*left), *start);
