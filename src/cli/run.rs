@@ -296,10 +296,12 @@ fn flags() -> Vec<String> {
 /// Runs the default experiment as `cargo bench` does: `slidebench run`, with what cargo adds to the arguments.
 #[derive(Debug, Parser)]
 #[command(
-    name = "cargo bench --bench paper --",
+    bin_name = "cargo bench --bench paper --",
     after_help = "\
-`cargo bench` runs two programs with the same arguments: this one and `kernels`, which times single kernels with
-criterion. Choose one with `cargo bench --bench paper -- ...` or `cargo bench --bench kernels -- ...`."
+`cargo bench` runs two programs with the same arguments: this one, and `kernels`, which
+times single kernels with criterion. To choose one:
+  cargo bench --bench paper -- --data webster --seeds 1
+  cargo bench --bench kernels -- row_dots"
 )]
 struct Bench {
     #[command(flatten)]

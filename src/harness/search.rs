@@ -20,7 +20,7 @@ pub(super) fn run(
 ) -> io::Result<(Found, Tally)> {
     let experiment = harness.experiment;
     let seed = experiment.run.seeds[0];
-    let counts: Arc<[f32]> = data.label_shares().into();
+    let shares: Arc<[f32]> = data.label_shares().into();
     let (rows, judges) = holdout(data.train.rows(), search.validation);
     let (mut found, mut tally) = (Found::new(), Tally::default());
     for (turn, &rate) in search.learning_rates.iter().enumerate() {
@@ -36,7 +36,7 @@ pub(super) fn run(
                 stage: Stage::Search,
                 rows: &rows,
                 judge: Judge { split: &data.train, sample: vec![], all: judges.clone() },
-                ..harness.plan(entry, data, engine, seed, &counts)
+                ..harness.plan(entry, data, engine, seed, &shares)
             };
             let (one, p1) = trial::run(harness, &plan)?;
             tally += one;
