@@ -42,7 +42,7 @@ fn main() {
         threads,
         allow_software: false,
         seed: 1,
-        label_counts: vec![].into(),
+        label_shares: vec![].into(),
     };
     let mut engine = (find("dense-cpu").expect("registered").build)(&settings).expect("an engine");
     engine.load(&Parameters::new(&shape, Init::Glorot, 1)).expect("loaded");

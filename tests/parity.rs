@@ -7,8 +7,14 @@ use slidebench::engine::Engine;
 use slidebench::network::{Init, Parameters, Rows, Shape};
 
 /// Engines held to the reference, with the options each is tried with. One line an engine.
-const CONTESTANTS: &[(&str, &[&str])] =
-    &[("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"])];
+const CONTESTANTS: &[(&str, &[&str])] = &[
+    ("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"]),
+    ("sparse-cpu:all", &[""]),
+    // So many draws that every neuron is among them.
+    ("sparse-cpu:uniform", &["shared = true\ncount = 100000"]),
+    // The fill reaches every neuron.
+    ("lsh-cpu", &["hashed = { fill = \"independent\", floor = 1000000 }"]),
+];
 
 const STEPS: usize = 20;
 
@@ -161,7 +167,7 @@ fn unknown_options_are_refused_by_name() {
             threads: 1,
             allow_software: false,
             seed: 0,
-            label_counts: vec![].into(),
+            label_shares: vec![].into(),
         };
         let Err(error) = (slidebench::engine::find(name).unwrap().build)(&settings) else {
             panic!("{name} took an option it does not have")

@@ -62,7 +62,7 @@ impl Problem {
             threads,
             allow_software: true,
             seed: 1,
-            label_counts: vec![1; self.shape.labels].into(),
+            label_shares: vec![0.01; self.shape.labels].into(),
         };
         let entry = find(name).unwrap_or_else(|| panic!("no engine {name}"));
         (entry.build)(&settings).unwrap_or_else(|error| panic!("{name}: {error}"))
