@@ -120,8 +120,8 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
 fn bf16_stays_near_the_reference() {
     for problem in problems() {
         let expected = losses(problem.engine("reference", "", 1).as_mut(), &problem);
-        for block in [32, 128] {
-            let options = format!("precision = \"bf16\"\nblock = {block}");
+        for (block, budget) in [(32, 0), (32, 64), (128, 64)] {
+            let options = format!("precision = \"bf16\"\nblock = {block}\nlogits-budget-mib = {budget}");
             let found = losses(problem.engine("dense-cpu", &options, 2).as_mut(), &problem);
             for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
                 let error = (found - expected).abs() / expected;

@@ -1,18 +1,20 @@
 //! The k best labels of every sample by all L logits, exactly, without a B x L buffer.
 //!
 //! Blocks of labels are multiplied with the whole batch (one GEMM over W in all); a logit enters a sample's list only if it
-//! beats the k-th best so far, which after the first few blocks almost none does, so the scan is one comparison a logit.
+//! beats the k-th best so far, which after the first few blocks almost none does, so the scan is a comparison a logit.
 
 use super::TopK;
 use super::common::Shards;
-use crate::kernels::gemm::Product;
+use crate::kernels::gemm::{Ahead, Product};
+use crate::kernels::softmax::rows_above;
 use crate::kernels::{LANES, padded};
 use rayon::prelude::*;
 
 /// Labels a block: a block of logits for 128 samples and its rows of W stay in the L2 cache.
-const BLOCK: usize = 256;
-/// The label range is cut into at most this many parts, each with lists of its own, whatever the number of threads.
-const PARTS: usize = 64;
+const BLOCK: usize = 128;
+/// Parts of the label range a thread, each with lists of its own. More parts share the work out better, but each has to
+/// fill its lists anew. The result is the same for any number.
+const PARTS: usize = 4;
 
 /// Work space of [`ExactTopK::run`], kept between calls so that evaluation does not allocate.
 #[derive(Debug, Default)]
@@ -21,11 +23,16 @@ pub struct ExactTopK {
     columns: Vec<f32>,
     /// A block of logits for every thread.
     logits: Vec<f32>,
-    /// `PARTS x B x k`, best first, with the label beside.
+    /// `parts x B x k`, best first, with the label beside.
     lists: Vec<(f32, u32)>,
-    /// The k-th best score so far: `PARTS x samples`.
+    /// The k-th best score so far: `parts x samples`.
     floors: Vec<f32>,
+    /// Rows of a block to look at, for every part.
+    hits: Vec<Vec<u32>>,
 }
+
+/// An empty place in a list.
+const NONE: (f32, u32) = (f32::NEG_INFINITY, u32::MAX);
 
 /// Whether `a` ranks before `b`: the higher score, then the lower label.
 fn before(a: (f32, u32), b: (f32, u32)) -> bool {
@@ -62,37 +69,39 @@ impl ExactTopK {
         transpose(hidden, stride, batch, &mut self.columns, samples);
         self.logits.resize(rayon::current_num_threads() * BLOCK * samples, 0.0);
         let blocks = labels.div_ceil(BLOCK);
-        let part_rows = blocks.div_ceil(PARTS) * BLOCK;
+        let part_rows = blocks.div_ceil(PARTS * rayon::current_num_threads()) * BLOCK;
         let parts = labels.div_ceil(part_rows);
         self.lists.clear();
-        self.lists.resize(parts * batch * k, (f32::NEG_INFINITY, u32::MAX));
+        self.lists.resize(parts * batch * k, NONE);
         self.floors.clear();
         self.floors.resize(parts * samples, f32::NEG_INFINITY);
+        self.hits.resize_with(self.hits.len().max(parts), Vec::new);
         let (columns, logits) = (&self.columns, Shards::new(&mut self.logits));
-        self.lists.par_chunks_mut(batch * k).zip(self.floors.par_chunks_mut(samples)).enumerate().for_each(
-            |(part, (lists, floors))| {
-                let thread = rayon::current_thread_index().expect("inside a rayon pool");
-                // SAFETY: a thread runs one part at a time, and the block is its own.
-                let logits = unsafe { logits.take(thread * BLOCK * samples..(thread + 1) * BLOCK * samples) };
-                let end = labels.min((part + 1) * part_rows);
-                for start in (part * part_rows..end).step_by(BLOCK) {
-                    let rows = BLOCK.min(end - start);
-                    let z = &mut logits[..rows * samples];
-                    let w = &weights[start * stride..(start + rows) * stride];
-                    Product::rows((rows, samples, stride), w, stride, columns, samples).run(z);
-                    for r in 0..rows {
-                        let label = start + r;
-                        let listed = label - part * part_rows; // labels of this part seen so far
-                        let z = &mut z[r * samples..(r + 1) * samples];
-                        scan(z, bias[label], label as u32, if listed < k { listed } else { k }, k, lists, floors);
-                    }
+        let tasks = self.lists.par_chunks_mut(batch * k).zip(self.floors.par_chunks_mut(samples)).zip(&mut self.hits);
+        tasks.enumerate().for_each(|(part, ((lists, floors), hits))| {
+            let thread = rayon::current_thread_index().expect("inside a rayon pool");
+            // SAFETY: a thread runs one part at a time, and the block is its own.
+            let logits = unsafe { logits.take(thread * BLOCK * samples..(thread + 1) * BLOCK * samples) };
+            let end = labels.min((part + 1) * part_rows);
+            for start in (part * part_rows..end).step_by(BLOCK) {
+                let rows = BLOCK.min(end - start);
+                let z = &mut logits[..rows * samples];
+                let (w, bias) = (&weights[start * stride..(start + rows) * stride], &bias[start..start + rows]);
+                let next = (w.as_ptr().wrapping_add(w.len()), w.len());
+                let mut ahead = Ahead::new([next, (next.0, 0), (next.0, 0), (next.0, 0)]);
+                Product::rows((rows, samples, stride), w, stride, columns, samples).run_ahead(z, &mut ahead);
+                hits.clear();
+                rows_above(z, bias, floors, hits);
+                for &r in &*hits {
+                    let row = &z[r as usize * samples..][..batch];
+                    enter(row, bias[r as usize], (start + r as usize) as u32, lists, floors);
                 }
-            },
-        );
+            }
+        });
         let mut top = TopK { k, labels: Vec::with_capacity(batch * k), scores: Vec::with_capacity(batch * k) };
         let mut best = vec![(0.0, 0); k];
         for b in 0..batch {
-            best.fill((f32::NEG_INFINITY, u32::MAX));
+            best.fill(NONE);
             for part in 0..parts {
                 for &entry in &self.lists[(part * batch + b) * k..][..k] {
                     if before(entry, best[k - 1]) {
@@ -100,6 +109,7 @@ impl ExactTopK {
                     }
                 }
             }
+            name_the_rest(&mut best);
             top.labels.extend(best.iter().map(|entry| entry.1));
             top.scores.extend(best.iter().map(|entry| entry.0));
         }
@@ -113,25 +123,24 @@ impl ExactTopK {
     }
 }
 
-/// Adds the bias to one label's logits and enters those that beat their sample's floor, or all of them while the lists
-/// hold fewer than k entries.
-fn scan(z: &mut [f32], bias: f32, label: u32, held: usize, k: usize, lists: &mut [(f32, u32)], floors: &mut [f32]) {
-    let batch = lists.len() / k;
-    for (at, (z, floors)) in z.chunks_exact_mut(LANES).zip(floors.chunks_exact_mut(LANES)).enumerate() {
-        let mut any = held < k;
-        for (z, floor) in z.iter_mut().zip(floors.iter()) {
-            *z += bias;
-            any |= *z > *floor;
+/// Enters one label's logits into the lists of the samples whose floor they exceed.
+fn enter(row: &[f32], bias: f32, label: u32, lists: &mut [(f32, u32)], floors: &mut [f32]) {
+    let k = lists.len() / row.len();
+    for ((z, floor), list) in row.iter().zip(floors).zip(lists.chunks_exact_mut(k)) {
+        let z = z + bias;
+        if z > *floor {
+            insert(list, (z, label));
+            *floor = list[k - 1].0;
         }
-        if any {
-            for (lane, z) in z.iter().enumerate() {
-                let b = at * LANES + lane;
-                if b < batch && (held < k || *z > floors[lane]) {
-                    let list = &mut lists[b * k..(b + 1) * k];
-                    insert(list, (if z.is_nan() { f32::NEG_INFINITY } else { *z }, label));
-                    floors[lane] = list[k - 1].0;
-                }
-            }
+    }
+}
+
+/// Logits that are −∞ or no number exceed no floor. Where a list has room left, the lowest labels not in it are those.
+fn name_the_rest(list: &mut [(f32, u32)]) {
+    for at in 0..list.len() {
+        if list[at].1 == NONE.1 {
+            let missing = (0..).find(|label| list.iter().all(|entry| entry.1 != *label));
+            list[at].1 = missing.expect("a list is shorter than the labels are many");
         }
     }
 }

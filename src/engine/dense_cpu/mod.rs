@@ -42,14 +42,23 @@ use std::time::Instant;
 struct Options {
     /// Rows of W a block.
     block: usize,
-    /// Most MiB of exponentials kept between the two passes; what does not fit is computed again.
-    logits_budget_mib: usize,
+    /// Most MiB of exponentials kept between the two passes; what does not fit is computed again. By default 1,024,
+    /// but 0 where AMX multiplies faster than memory could bring them back.
+    logits_budget_mib: Option<usize>,
     precision: Precision,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block: 128, logits_budget_mib: 1024, precision: Precision::F32 }
+        Self { block: 128, logits_budget_mib: None, precision: Precision::F32 }
+    }
+}
+
+impl Options {
+    /// Bytes of exponentials to keep.
+    fn budget(&self) -> usize {
+        let by_default = if self.precision == Precision::Bf16 && Method::best() == Method::Amx { 0 } else { 1024 };
+        self.logits_budget_mib.unwrap_or(by_default) << 20
     }
 }
 
@@ -255,7 +264,7 @@ impl Engine for DenseCpu {
         pool.install(|| {
             let start = Instant::now();
             network.forward(batch, samples);
-            network.softmax_forward(batch, samples, options.logits_budget_mib << 20)?;
+            network.softmax_forward(batch, samples, options.budget())?;
             *loss_sum += network.softmax.loss(batch);
             let forward = start.elapsed();
             let moved_rows = network.backward(batch, samples, step);

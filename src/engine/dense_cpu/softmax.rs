@@ -5,6 +5,7 @@ use super::layer::{Block, NeuronLayer, PairScratch, Scratch};
 use crate::data::Batch;
 use crate::engine::common::Shards;
 use crate::kernels::LANES;
+use crate::kernels::bf16::tiled;
 use crate::kernels::gemm::Ahead;
 use crate::kernels::memory::Buffer;
 use crate::kernels::softmax::{exp, exp_block, exp_scale_block, scale_block};
@@ -47,10 +48,9 @@ impl Softmax {
         budget: usize,
     ) -> io::Result<()> {
         self.list_truths(batch);
-        // In bf16 the products cost less than the memory traffic of keeping them.
-        let budget = if hidden.packed.is_some() { 0 } else { budget };
         let kept_blocks = output.blocks().min(budget / (4 * output.block * samples));
-        let size = output.outputs.min(kept_blocks * output.block) * samples;
+        // A bf16 product writes whole tiles, so the last block needs some room behind it.
+        let size = tiled(output.outputs.min(kept_blocks * output.block)) * samples;
         if self.kept.as_ref().is_none_or(|kept| kept.len() < size) {
             self.kept = None; // give its memory back first
             self.kept = Some(zeros(size)?);
@@ -68,8 +68,9 @@ impl Softmax {
             let (max, sum) =
                 unsafe { (max.take(i * samples..(i + 1) * samples), sum.take(i * samples..(i + 1) * samples)) };
             let z = if i < kept_blocks {
-                // SAFETY: as above.
-                unsafe { kept.take(rows.start * samples..rows.end * samples) }
+                let end = if hidden.packed.is_some() { rows.start + tiled(rows.len()) } else { rows.end };
+                // SAFETY: as above; only the last block is no whole number of tiles.
+                unsafe { kept.take(rows.start * samples..end * samples) }
             } else {
                 scratch
             };
