@@ -11,6 +11,7 @@ struct Dims { first: u32, O: u32, I: u32, B: u32, dz_width: u32, split: u32 }
 const A_ALONG_K = true;
 const B_ALONG_K = false;
 const ROW_SUMS = false;
+const A_SCALE = 1.0;
 
 fn dz_row(m: u32, k: u32) -> vec4f {
     if m >= now.samples || k >= dims.O { return vec4f(); }
@@ -30,22 +31,12 @@ fn b_block(n: u32, k: u32) -> mat4x4f {
     return mat4x4f(w_row(n, k), w_row(n, k + 1u), w_row(n, k + 2u), w_row(n, k + 3u));
 }
 
-fn put(c: mat4x4f, m: u32, n: u32) {
+fn put(m: u32, n: u32, c: vec4f) {
     if m >= 4u * dims.B || n >= 4u * dims.I { return; }
-    let to = (dims.split * 4u * dims.B + m) * dims.I + n / 4u;
-    partials[to] = c[0];
-    partials[to + dims.I] = c[1];
-    partials[to + 2u * dims.I] = c[2];
-    partials[to + 3u * dims.I] = c[3];
+    partials[(dims.split * 4u * dims.B + m) * dims.I + n / 4u] = c;
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let c = multiply(t, group.x * BM, group.y * BN, 0u, dims.O);
-    let m = group.x * BM + 4u * (t / 16u);
-    let n = group.y * BN + 4u * (t % 16u);
-    put(c.c00, m, n);
-    if RN == 2u { put(c.c01, m, n + 64u); }
-    if RM == 2u { put(c.c10, m + 64u, n); }
-    if RM == 2u && RN == 2u { put(c.c11, m + 64u, n + 64u); }
+    run(t, group.x * BM, group.y * BN, 0u, dims.O);
 }

@@ -37,6 +37,8 @@ struct Step {
 @group(0) @binding(0) var<uniform> now: Step;
 
 const NEGLIGIBLE: f32 = -3.0e38;
+// Lifts softmax probabilities into the range of f16 where they are rounded to it.
+const SOFTMAX_SCALE: f32 = 16384.0;
 
 struct Adam { w: vec4f, m: vec4f, v: vec4f }
 
@@ -45,4 +47,9 @@ fn adam(s: Adam, g: vec4f) -> Adam {
     let m = now.beta1 * s.m + (1.0 - now.beta1) * g;
     let v = now.beta2 * s.v + (1.0 - now.beta2) * g * g;
     return Adam(s.w - now.rate * m / (sqrt(v) + now.epsilon), m, v);
+}
+
+// 1 in the lane that holds `index` if the vector starts at `base`, else 0.
+fn one_hot(base: u32, index: u32) -> vec4f {
+    return select(vec4f(0.0), vec4f(1.0), vec4u(base, base + 1u, base + 2u, base + 3u) == vec4u(index));
 }

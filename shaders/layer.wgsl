@@ -12,6 +12,7 @@ struct Dims { first: u32, O: u32, I: u32, out_width: u32 }
 const A_ALONG_K = true;
 const B_ALONG_K = true;
 const ROW_SUMS = false;
+const A_SCALE = 1.0;
 
 fn a_row(m: u32, k: u32) -> vec4f {
     if m >= now.samples || k >= 4u * dims.I { return vec4f(); }
@@ -31,23 +32,12 @@ fn b_block(n: u32, k: u32) -> mat4x4f {
     return transpose(mat4x4f(w_row(n, k), w_row(n + 1u, k), w_row(n + 2u, k), w_row(n + 3u, k)));
 }
 
-fn put(c: mat4x4f, m: u32, n: u32) {
-    if n >= dims.O { return; }
-    for (var r = 0u; r < 4u; r++) {
-        if m + r < now.samples {
-            let z = c[r] + bias[3u * (n / 4u)];
-            out[(m + r) * dims.out_width + (dims.first + n) / 4u] = max(z, vec4f(0.0));
-        }
-    }
+fn put(m: u32, n: u32, c: vec4f) {
+    if m >= now.samples || n >= dims.O { return; }
+    out[m * dims.out_width + (dims.first + n) / 4u] = max(c + bias[3u * (n / 4u)], vec4f(0.0));
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let c = multiply(t, group.x * BM, group.y * BN, 0u, 4u * dims.I);
-    let m = group.x * BM + 4u * (t / 16u);
-    let n = group.y * BN + 4u * (t % 16u);
-    put(c.c00, m, n);
-    if RN == 2u { put(c.c01, m, n + 64u); }
-    if RM == 2u { put(c.c10, m + 64u, n); }
-    if RM == 2u && RN == 2u { put(c.c11, m + 64u, n + 64u); }
+    run(t, group.x * BM, group.y * BN, 0u, 4u * dims.I);
 }

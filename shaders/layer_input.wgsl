@@ -13,6 +13,7 @@ struct Dims { first: u32, I: u32, H: u32, x_width: u32, begins: u32, ends: u32 }
 const A_ALONG_K = true;
 const B_ALONG_K = false;
 const ROW_SUMS = false;
+const A_SCALE = 1.0;
 
 fn x_row(m: u32, k: u32) -> vec4f {
     if m >= now.samples || k >= dims.I { return vec4f(); }
@@ -32,26 +33,16 @@ fn b_block(n: u32, k: u32) -> mat4x4f {
     return mat4x4f(w_row(n, k), w_row(n, k + 1u), w_row(n, k + 2u), w_row(n, k + 3u));
 }
 
-fn put(c: mat4x4f, m: u32, n: u32) {
-    if n >= 4u * dims.H { return; }
-    for (var r = 0u; r < 4u; r++) {
-        if m + r < now.samples {
-            let at = (m + r) * dims.H + n / 4u;
-            var z = c[r];
-            if dims.begins == 1u { z += bias[3u * (n / 4u)]; } else { z += out[at]; }
-            if dims.ends == 1u { z = max(z, vec4f(0.0)); }
-            out[at] = z;
-        }
-    }
+fn put(m: u32, n: u32, c: vec4f) {
+    if m >= now.samples || n >= 4u * dims.H { return; }
+    let at = m * dims.H + n / 4u;
+    var z = c;
+    if dims.begins == 1u { z += bias[3u * (n / 4u)]; } else { z += out[at]; }
+    if dims.ends == 1u { z = max(z, vec4f(0.0)); }
+    out[at] = z;
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let c = multiply(t, group.x * BM, group.y * BN, 0u, dims.I);
-    let m = group.x * BM + 4u * (t / 16u);
-    let n = group.y * BN + 4u * (t % 16u);
-    put(c.c00, m, n);
-    if RN == 2u { put(c.c01, m, n + 64u); }
-    if RM == 2u { put(c.c10, m + 64u, n); }
-    if RM == 2u && RN == 2u { put(c.c11, m + 64u, n + 64u); }
+    run(t, group.x * BM, group.y * BN, 0u, dims.I);
 }

@@ -5,7 +5,7 @@ struct Dims { first: u32, L: u32, B: u32 }
 
 @group(0) @binding(1) var<uniform> dims: Dims;
 @group(0) @binding(2) var<storage, read> batch: array<u32>;
-@group(0) @binding(3) var<storage, read> z: array<f32>;
+@group(0) @binding(3) var<storage, read> z: array<Z>;
 @group(0) @binding(4) var<storage, read> normalizer: array<f32>;
 @group(0) @binding(5) var<storage, read_write> totals: array<f32>;
 
@@ -20,7 +20,7 @@ fn main(@builtin(local_invocation_index) t: u32) {
     for (var p = batch[now.p_starts + dims.first / 64u] + t; p < end; p += THREADS) {
         let l = batch[now.p_labels + p] - dims.first;
         let b = batch[now.p_samples + p];
-        sum += bitcast<f32>(batch[now.p_values + p]) * (normalizer[b] - z[l * 4u * dims.B + b]);
+        sum += bitcast<f32>(batch[now.p_values + p]) * (normalizer[b] - f32(z[l * 4u * dims.B + b]));
     }
     lanes[t] = sum;
     workgroupBarrier();

@@ -1,8 +1,10 @@
 // Put before every matrix-product kernel: C = A B for one BM x BN tile, by 256 threads.
 //
 // The kernel supplies a_block(m, k) and b_block(n, k): 4x4 blocks whose column j is A[m..m+4, k+j] or B[k+j, n..n+4],
-// zero outside the matrix, and A_ALONG_K / B_ALONG_K: whether memory runs along k. RM, RN and BK come from the tile
-// configuration. A thread owns RM x RN blocks of 4x4 outputs, 64 apart, so that its shared loads never conflict; it
+// zero outside the matrix; A_ALONG_K / B_ALONG_K: whether memory runs along k; put(m, n, c): what becomes of
+// C[m, n..n+4]. RM, RN and BK come from the tile configuration. tile_matrix.wgsl is the twin on matrix units.
+//
+// A thread owns RM x RN blocks of 4x4 outputs, 64 apart, so that its shared loads never conflict; it
 // prefetches one block of the next k-slab into registers while the current slab is multiplied.
 
 const BM: u32 = 64u * RM;
@@ -93,7 +95,20 @@ fn multiply(t: u32, m0: u32, n0: u32, first: u32, end: u32) -> Sums {
     return c;
 }
 
-// 1 in the lane that holds `index` if the vector starts at `base`, else 0.
-fn one_hot(base: u32, index: u32) -> vec4f {
-    return select(vec4f(0.0), vec4f(1.0), vec4u(base, base + 1u, base + 2u, base + 3u) == vec4u(index));
+fn put_block(m: u32, n: u32, c: mat4x4f) {
+    put(m, n, c[0]);
+    put(m + 1u, n, c[1]);
+    put(m + 2u, n, c[2]);
+    put(m + 3u, n, c[3]);
+}
+
+// The tile at (m0, n0), summed over k from `first` to `end` and handed to `put` row by row.
+fn run(t: u32, m0: u32, n0: u32, first: u32, end: u32) {
+    let c = multiply(t, m0, n0, first, end);
+    let m = m0 + 4u * (t / 16u);
+    let n = n0 + 4u * (t % 16u);
+    put_block(m, n, c.c00);
+    if RN == 2u { put_block(m, n + 64u, c.c01); }
+    if RM == 2u { put_block(m + 64u, n, c.c10); }
+    if RM == 2u && RN == 2u { put_block(m + 64u, n + 64u, c.c11); }
 }

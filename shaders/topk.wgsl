@@ -5,7 +5,7 @@
 struct Dims { first: u32, L: u32, B: u32, chunk: u32, first_list: u32 }
 
 @group(0) @binding(1) var<uniform> dims: Dims;
-@group(0) @binding(2) var<storage, read> z: array<f32>;
+@group(0) @binding(2) var<storage, read> z: array<Z>;
 // lists[list][rank][sample]: label and bits of the score.
 @group(0) @binding(3) var<storage, read_write> lists: array<vec2u>;
 
@@ -23,7 +23,7 @@ fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_id) id: v
     }
     let end = min((group.x + 1u) * dims.chunk, dims.L);
     for (var l = group.x * dims.chunk + id.y; l < end; l += 4u) {
-        let score = z[l * dims.B + b];
+        let score = f32(z[l * dims.B + b]);
         // Labels ascend, so an equal score never displaces an earlier one.
         if score > scores[K - 1u] {
             var r = K - 1u;

@@ -14,6 +14,7 @@ struct Dims { first: u32, R: u32, C: u32, left_width: u32 }
 const A_ALONG_K = false;
 const B_ALONG_K = false;
 const ROW_SUMS = false;
+const A_SCALE = 1.0;
 
 fn left_row(m: u32, k: u32) -> vec4f {
     if m >= dims.R || k >= now.samples { return vec4f(); }
@@ -33,26 +34,16 @@ fn b_block(n: u32, k: u32) -> mat4x4f {
     return mat4x4f(right_row(n, k), right_row(n, k + 1u), right_row(n, k + 2u), right_row(n, k + 3u));
 }
 
-fn put(c: mat4x4f, m: u32, n: u32) {
-    if n >= 4u * dims.C { return; }
-    for (var r = 0u; r < 4u; r++) {
-        if m + r < dims.R {
-            let at = (m + r) * dims.C + n / 4u;
-            let next = adam(Adam(w[at], w_m[at], w_v[at]), c[r]);
-            w[at] = next.w;
-            w_m[at] = next.m;
-            w_v[at] = next.v;
-        }
-    }
+fn put(m: u32, n: u32, c: vec4f) {
+    if m >= dims.R || n >= 4u * dims.C { return; }
+    let at = m * dims.C + n / 4u;
+    let next = adam(Adam(w[at], w_m[at], w_v[at]), c);
+    w[at] = next.w;
+    w_m[at] = next.m;
+    w_v[at] = next.v;
 }
 
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) group: vec3u, @builtin(local_invocation_index) t: u32) {
-    let c = multiply(t, group.x * BM, group.y * BN, 0u, now.samples);
-    let m = group.x * BM + 4u * (t / 16u);
-    let n = group.y * BN + 4u * (t % 16u);
-    put(c.c00, m, n);
-    if RN == 2u { put(c.c01, m, n + 64u); }
-    if RM == 2u { put(c.c10, m + 64u, n); }
-    if RM == 2u && RN == 2u { put(c.c11, m + 64u, n + 64u); }
+    run(t, group.x * BM, group.y * BN, 0u, now.samples);
 }

@@ -115,10 +115,27 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|b| f64::from(*b))).max(1e-12)
 }
 
+/// Products in bf16 follow the same path within what bf16 (8 bits of mantissa) loses.
+#[test]
+fn bf16_stays_near_the_reference() {
+    for problem in problems() {
+        let expected = losses(problem.engine("reference", "", 1).as_mut(), &problem);
+        for block in [32, 128] {
+            let options = format!("precision = \"bf16\"\nblock = {block}");
+            let found = losses(problem.engine("dense-cpu", &options, 2).as_mut(), &problem);
+            for (step, (found, expected)) in found.iter().zip(&expected).enumerate() {
+                let error = (found - expected).abs() / expected;
+                assert!(error < 1e-2, "{problem:?}, step {step}: {found} for {expected}");
+            }
+            assert_ne!(found, expected);
+        }
+    }
+}
+
 #[test]
 fn dense_cpu_gives_the_same_bits_on_any_number_of_threads() {
     for problem in problems() {
-        for options in ["block = 3", "block = 3\nlogits-budget-mib = 0"] {
+        for options in ["block = 3", "block = 3\nlogits-budget-mib = 0", "block = 32\nprecision = \"bf16\""] {
             let trained = |threads| {
                 let mut engine = problem.engine("dense-cpu", options, threads);
                 let losses = losses(engine.as_mut(), &problem);

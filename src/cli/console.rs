@@ -1,5 +1,6 @@
 //! Progress on stderr: a bar on a terminal, plain occasional lines elsewhere, nothing with `--quiet`.
 
+use crate::data;
 use crate::harness::{Event, Observer};
 use crate::record::Row;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +13,12 @@ const PLAIN: Duration = Duration::from_secs(10);
 /// Tells how a run goes.
 pub(super) struct Console {
     quiet: bool,
+    terminal: bool,
+    /// There while something runs on a terminal.
     bar: Option<ProgressBar>,
+    /// The run that is on, counted from 1, of all.
+    turn: usize,
+    runs: usize,
     run: String,
     loss: Option<f64>,
     p1: Option<f64>,
@@ -21,9 +27,10 @@ pub(super) struct Console {
 }
 
 impl Console {
-    pub(super) fn new(quiet: bool) -> Self {
-        let bar = (!quiet && std::io::stderr().is_terminal()).then(bar);
-        Self { quiet, bar, run: String::new(), loss: None, p1: None, told: Instant::now(), last: None }
+    /// For so many runs.
+    pub(super) fn new(quiet: bool, runs: usize) -> Self {
+        let (terminal, told) = (std::io::stderr().is_terminal(), Instant::now());
+        Self { quiet, terminal, bar: None, turn: 0, runs, run: String::new(), loss: None, p1: None, told, last: None }
     }
 
     /// Prints a line above the bar.
@@ -51,6 +58,42 @@ fn bar() -> ProgressBar {
     bar.with_style(style.progress_chars("━╸ "))
 }
 
+/// Tells how far the reading or making of data has come.
+pub(super) struct Reading {
+    quiet: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Reading {
+    pub(super) fn new(quiet: bool) -> Self {
+        let bar = (!quiet && std::io::stderr().is_terminal()).then(bar);
+        Self { quiet, bar }
+    }
+}
+
+impl data::Progress for Reading {
+    fn advance(&self, stage: &str, done: u64, total: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(stage.to_owned());
+            bar.set_position((done * 1000).checked_div(total).unwrap_or(0));
+        }
+    }
+
+    fn warn(&self, message: &str) {
+        if !self.quiet {
+            eprintln!("warning: {message}");
+        }
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// Seconds as people say them: `0.8 s`, `42 s`, `3 min 20 s`, `2 h 5 min`.
 pub(super) fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
@@ -69,22 +112,24 @@ impl Observer for Console {
         }
         match event {
             Event::Started { engine, dataset, seed, learning_rate, stage } => {
-                self.run = match stage {
-                    "search" => format!("{dataset}  {engine}  rate {learning_rate}"),
-                    _ => format!("{dataset}  {engine}  seed {seed}"),
-                };
+                self.turn += 1;
+                let what = if stage == "search" { format!("rate {learning_rate}") } else { format!("seed {seed}") };
+                self.run = format!("{}/{}  {dataset}  {engine}  {what}", self.turn, self.runs);
                 (self.loss, self.p1, self.last, self.told) = (None, None, None, Instant::now());
-                match &self.bar {
-                    Some(bar) => {
-                        bar.set_prefix(self.run.clone());
-                        bar.set_position(0);
-                        bar.set_message("setting up");
-                    }
-                    None => eprintln!("{}: begins", self.run),
+                if self.terminal {
+                    let bar = self.bar.insert(bar());
+                    bar.set_prefix(self.run.clone());
+                    bar.set_message("setting up");
+                } else {
+                    eprintln!("{}: begins", self.run);
                 }
             }
             Event::Resumed { engine, dataset, seed } => {
-                self.say(&format!("{dataset}  {engine}  seed {seed}: already in the records (--fresh repeats it)"));
+                self.turn += 1;
+                let turn = format!("{}/{}", self.turn, self.runs);
+                self.say(&format!(
+                    "{turn}  {dataset}  {engine}  seed {seed}: already in the records (--fresh repeats it)"
+                ));
             }
             Event::Progress { samples, seconds, done, epoch, .. } => {
                 let rate = samples as f64 / seconds.max(1e-9);
@@ -113,6 +158,7 @@ impl Observer for Console {
                 self.last = Some(row.clone());
             }
             Event::Ended => {
+                self.bar.take().inspect(ProgressBar::finish_and_clear);
                 if let Some(row) = self.last.take() {
                     self.say(&format!("{}: {}", self.run, ending(&row)));
                 }
@@ -131,14 +177,6 @@ fn ending(row: &Row) -> String {
     let epochs = format!("{:.2} epochs", row.epoch);
     let cpu = row.cpu_s.map_or(String::new(), |s| format!(", {} of CPU time", duration(s)));
     format!("{p1}{train} ({epochs}{cpu})")
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }
 
 #[cfg(test)]

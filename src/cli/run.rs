@@ -1,16 +1,17 @@
 //! `slidebench run`, and `cargo bench` through it.
 
-use super::console::Console;
+use super::console::{Console, Reading};
 use super::{End, Usage, devices, finish, report, stop};
 use crate::data::{self, Source};
 use crate::engine;
-use crate::experiment::{self, Contestant, Data, Experiment, Scale, nearest};
+use crate::experiment::{self, CATALOGUE, Contestant, Data, Experiment, Scale, nearest};
 use crate::harness::{Found, Harness, Options, SystemClock, Tally, registered};
 use crate::record::{Machine, Row, Writer, read_file};
 use clap::Parser;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "\
@@ -78,19 +79,20 @@ fn positive(text: &str) -> Result<f64, String> {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     let experiments: Vec<Experiment> =
         arguments.experiments.iter().map(|name| settle(name, arguments)).collect::<Result<_, _>>()?;
-    let console = &mut Console::new(arguments.quiet);
+    let runs = |experiment: &Experiment| {
+        let tries = experiment.search.as_ref().filter(|_| arguments.search).map_or(0, |s| s.learning_rates.len());
+        experiment.data.len() * experiment.engines.len() * (experiment.run.seeds.len() + tries)
+    };
+    let console = &mut Console::new(arguments.quiet, experiments.iter().map(runs).sum());
     if cfg!(debug_assertions) {
         console.say("warning: this is a debug build; its timings mean nothing. Build with --release.");
     }
-    let mut machine = Machine::detect(&devices::adapters());
-    if let Some(label) = &arguments.label {
-        machine = machine.with_label(label);
-    }
+    let mut machine = devices::machine(arguments.label.as_deref());
     machine.flags = flags();
     let mut tally = Tally::default();
     for experiment in experiments {
         let path = conduct(experiment, arguments, &machine, console, &mut tally)?;
-        console.say(&format!("records: {}", path.display()));
+        println!("records: {}", path.display());
         if tally.interrupted {
             break;
         }
@@ -125,7 +127,7 @@ fn conduct(
     let mut sink = |row: &Row| writer.append(row).map_err(io::Error::other);
     for index in 0..experiment.data.len() {
         let entry = experiment.data[index].clone();
-        let opened = open(&entry, console);
+        let opened = open(&entry, arguments.quiet);
         let mut harness = |experiment: &Experiment, work: &mut dyn FnMut(&mut Harness<'_>) -> io::Result<Tally>| {
             work(&mut Harness {
                 experiment,
@@ -190,10 +192,10 @@ fn earlier(
     Ok(rows)
 }
 
-fn open(entry: &Data, console: &Console) -> anyhow::Result<data::Dataset> {
+fn open(entry: &Data, quiet: bool) -> anyhow::Result<data::Dataset> {
     let source: Source = entry.source.parse()?;
-    console.say(&format!("{source}: opening"));
-    Ok(data::open(&source, &data::OpenOptions::default())?)
+    let options = data::OpenOptions { progress: Arc::new(Reading::new(quiet)), ..data::OpenOptions::default() };
+    Ok(data::open(&source, &options)?)
 }
 
 /// The rates found, as they can be pasted into the experiment's file.
@@ -309,7 +311,16 @@ struct Bench {
 
 /// Entry point of `benches/paper.rs`.
 pub fn bench() -> ExitCode {
-    let arguments = Bench::parse();
+    let mut arguments = Bench::parse();
+    // `cargo bench -- simhash` gives criterion's filter to this program too.
+    let known = |name: &String| {
+        name.ends_with(".toml") || CATALOGUE.iter().any(|(file, _)| file.strip_suffix(".toml") == Some(name))
+    };
+    arguments.run.experiments.retain(known);
+    if arguments.run.experiments.is_empty() {
+        eprintln!("no experiment of this name to run here; `cargo bench -- --help` explains");
+        return ExitCode::SUCCESS;
+    }
     if !arguments.bench {
         // `cargo test --benches` builds and starts benchmarks to see that they still work.
         eprintln!("not run by `cargo bench`: checking the experiments only");

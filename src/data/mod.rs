@@ -3,6 +3,23 @@
 //! Invariants every source must establish and everything downstream relies on: within a row, feature indices are
 //! strictly ascending and below I, values are finite; labels are strictly ascending and below L. Rows without
 //! features and rows without labels are legal.
+//!
+//! [`open`] makes a [`Dataset`] of a [`Source`] and keeps it in a binary cache, which it maps the next time if it is
+//! sound and still true.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `source` | the names of sources, as typed or in TOML |
+//! | `open`, `cache` | from a source to a data set; built sets as checked, memory-mapped files |
+//! | `words` | `moby` and `webster`, real and in the box |
+//! | `xmc/` | text files of the Extreme Classification Repository |
+//! | `idx` | images, as dense input |
+//! | [`synthetic`] | planted structure in the shape of the published sets |
+//! | `weighting` | tf-idf and rows of length 1 |
+//! | `compressed` | .gz, .zst and .xz |
+//! | [`stats`] | the row of the paper's Table 1 |
+//! | `order` | epochs and samples: which rows come when |
+//! | `batch` | B rows in the layout engines read |
 
 mod array;
 mod batch;

@@ -3,16 +3,20 @@
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
 
+/// Keep the streams of the two functions below apart.
+const EPOCHS: u64 = u64::from_be_bytes(*b"\0\0\0epoch");
+const SAMPLES: u64 = u64::from_be_bytes(*b"\0\0sample");
+
 /// The rows `0..n` in the order of one epoch: a permutation that depends on `seed` and `epoch` only.
 pub fn shuffled(n: usize, seed: u64, epoch: u64) -> Vec<u32> {
-    permutation_prefix(n, n, stream(&[seed, 0x65_706f_6368, epoch]))
+    permutation_prefix(n, n, stream(&[seed, EPOCHS, epoch]))
 }
 
 /// `count` of the rows `0..n` (all of them where `count` is larger), without repetition and in random order: the fixed
 /// sample of the test set that is evaluated during training. The published test files come sorted by label, so the
 /// first rows would not do.
 pub fn sample(n: usize, count: usize, seed: u64) -> Vec<u32> {
-    permutation_prefix(n, count.min(n), stream(&[seed, 0x73_616d_706c_65]))
+    permutation_prefix(n, count.min(n), stream(&[seed, SAMPLES]))
 }
 
 /// Fisher and Yates, stopped after `count` places.

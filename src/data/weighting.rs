@@ -16,6 +16,7 @@ pub(super) fn tf_idf_splits(train: Rows, test: Rows) -> (Split, Split) {
 }
 
 /// Gives every row length 1; a row of zeros stays.
+#[cfg(feature = "embedded-data")]
 pub(super) fn unit_split(rows: Rows) -> Split {
     weigh_rows(rows, |_, _| {})
 }

@@ -13,7 +13,12 @@
 //! In both, features are kept where two rows or more have them, rows get length 1, and a row left without features or
 //! without labels is dropped. A seeded shuffle of the words makes 80 % of them training rows, so no word stands on both
 //! sides. Which features are kept is settled before the split, for it takes no label to see a word; what they weigh and
-//! which labels are kept is learned from the training rows alone.
+//! which labels are kept is learned from the training rows alone. With seed 0:
+//!
+//! | | N train/test | I | L | features, labels a row | P@1 of the top label |
+//! |---|---|---|---|---|---|
+//! | moby | 23,456/5,865 | 30,149 | 90,441 | 56.3, 85.4 | .034 |
+//! | webster | 24,372/6,086 | 24,440 | 29,619 | 11.6, 40.2 | .024 |
 
 use super::rows::Rows;
 use super::{Dataset, order, weighting};

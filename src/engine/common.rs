@@ -27,6 +27,12 @@ impl<'a, T> Shards<'a, T> {
         Self { start: slice.as_mut_ptr(), len: slice.len(), borrowed: PhantomData }
     }
 
+    /// Where the elements of `range` lie and how many they are, cut to the slice.
+    pub fn place(&self, range: Range<usize>) -> (*const T, usize) {
+        let start = range.start.min(self.len);
+        (self.start.wrapping_add(start), range.end.clamp(start, self.len) - start)
+    }
+
     /// The elements of `range`.
     ///
     /// # Safety

@@ -5,7 +5,7 @@
 
 use super::TopK;
 use super::common::Shards;
-use crate::kernels::gemm::{Strided, gemm};
+use crate::kernels::gemm::Product;
 use crate::kernels::{LANES, padded};
 use rayon::prelude::*;
 
@@ -78,8 +78,8 @@ impl ExactTopK {
                 for start in (part * part_rows..end).step_by(BLOCK) {
                     let rows = BLOCK.min(end - start);
                     let z = &mut logits[..rows * samples];
-                    let w = Strided::rows(&weights[start * stride..(start + rows) * stride], stride);
-                    gemm((rows, samples, stride), w, columns, samples, z, samples, false);
+                    let w = &weights[start * stride..(start + rows) * stride];
+                    Product::rows((rows, samples, stride), w, stride, columns, samples).run(z);
                     for r in 0..rows {
                         let label = start + r;
                         let listed = label - part * part_rows; // labels of this part seen so far

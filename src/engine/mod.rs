@@ -176,6 +176,11 @@ pub const REGISTRY: &[Entry] = &[
         summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
         build: dense_gpu::build,
     },
+    Entry {
+        name: "dense-gpu:as-published",
+        summary: "dense-gpu, fed a dense B x L label matrix from the host every step, as SLIDE's GPU baseline was.",
+        build: dense_gpu::build_as_published,
+    },
     Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
     Entry {
         name: "lsh-cpu",

@@ -75,7 +75,7 @@ fn check(experiment: &Experiment) -> Result<(), (String, String)> {
     if experiment.training.batch == 0 {
         return Err(("batch".into(), "a batch of 0 samples trains nothing; give at least 1".into()));
     }
-    if !(experiment.training.learning_rate > 0.0) {
+    if experiment.training.learning_rate <= 0.0 || experiment.training.learning_rate.is_nan() {
         return Err(("learning-rate".into(), "the learning rate must be positive".into()));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
 use super::roofline::Probes;
-use super::{AdamRows, Kernels, Pairs, check};
+use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, compact};
 use crate::network::AdamStep;
 
 /// The portable set.
@@ -21,6 +21,7 @@ pub const KERNELS: Kernels = Kernels {
     pair_max,
     pair_exp,
     pair_scale,
+    compact: compact::PORTABLE,
     probes: Probes { read_rows, change_rows, multiply_add },
 };
 
@@ -30,6 +31,11 @@ fn row(w: &[f32], width: usize, r: u32) -> &[f32] {
 
 fn row_mut(w: &mut [f32], width: usize, r: u32) -> &mut [f32] {
     &mut w[r as usize * width..][..width]
+}
+
+/// Zero unless one of `bits` is set.
+fn keep(x: f32, bits: u32) -> f32 {
+    if x.to_bits() & bits == 0 { 0.0 } else { x }
 }
 
 fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -51,7 +57,7 @@ fn max(x: &[f32]) -> f32 {
 fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     let mut sum = 0.0;
     for x in x {
-        *x = (*x - shift).exp();
+        *x = keep((*x - shift).exp(), NORMAL);
         sum += *x;
     }
     sum
@@ -61,8 +67,9 @@ fn adam(state: AdamRows<'_>, g: &[f32], step: AdamStep) {
     let AdamRows { w, m, v } = state;
     assert!(w.len() == g.len() && m.len() == g.len() && v.len() == g.len());
     for i in 0..g.len() {
-        m[i] = step.beta1 * m[i] + (1.0 - step.beta1) * g[i];
-        v[i] = step.beta2 * v[i] + (1.0 - step.beta2) * g[i] * g[i];
+        let g = keep(g[i], GRADIENT);
+        m[i] = keep(step.beta1 * m[i] + (1.0 - step.beta1) * g, MOMENT);
+        v[i] = keep(step.beta2 * v[i] + (1.0 - step.beta2) * g * g, MOMENT);
         w[i] -= step.rate * m[i] / (v[i].sqrt() + step.epsilon);
     }
 }
@@ -153,7 +160,7 @@ fn pair_max(logits: &[f32], columns: &[u32], largest: &mut [f32]) {
 fn pair_exp(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]) {
     assert_eq!((logits.len(), sums.len()), (columns.len(), shift.len()));
     for (logit, &column) in logits.iter_mut().zip(columns) {
-        *logit = (*logit - shift[column as usize]).exp();
+        *logit = keep((*logit - shift[column as usize]).exp(), NORMAL);
         sums[column as usize] += *logit;
     }
 }

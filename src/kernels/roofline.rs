@@ -28,11 +28,11 @@ const AHEAD: [usize; 3] = [0, 32, 64];
 #[derive(Clone, Copy)]
 pub struct Probes {
     /// Adds up `width` values of every row listed, prefetching the row `ahead` places on; none with 0.
-    pub(super) read_rows: fn(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32,
+    pub read_rows: fn(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32,
     /// Adds 1 to every value of the rows listed.
-    pub(super) change_rows: fn(w: &mut [f32], width: usize, rows: &[u32], ahead: usize),
+    pub change_rows: fn(w: &mut [f32], width: usize, rows: &[u32], ahead: usize),
     /// `rounds` times a fixed number of independent multiply-adds on registers; returns how many operations.
-    pub(super) multiply_add: fn(rounds: usize) -> f64,
+    pub multiply_add: fn(rounds: usize) -> f64,
 }
 
 /// Ceilings for a number of threads. GB are 10⁹ bytes; a multiply-add is two operations.
@@ -82,6 +82,13 @@ pub fn measure(threads: usize) -> io::Result<Roofline> {
     })
 }
 
+fn bf16_dot() -> Option<fn(usize) -> f64> {
+    #[cfg(target_arch = "x86_64")]
+    return super::x86::bf16_dot();
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
 /// A table of random rows; [`measure`] asks it everything, a benchmark may ask single questions.
 pub struct Table {
     pub values: Buffer<f32>,
@@ -112,7 +119,7 @@ impl Table {
             random_read: self.random_read(kernels(), threads, time),
             random_update: self.random_update(kernels(), threads, time),
             f32_multiply_add: rate(threads, time, |_| || (kernels().probes.multiply_add)(1 << 14)),
-            bf16_dot: None,
+            bf16_dot: bf16_dot().map(|dot| rate(threads, time, |_| || dot(1 << 14))),
         }
     }
 

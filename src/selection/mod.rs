@@ -49,6 +49,11 @@ pub trait Selection: Send {
     fn prepare(&mut self, step: u64, neurons: Neurons<'_>) -> bool;
     /// Marks active neurons for every sample of `sets`, whose true labels are marked already when training.
     fn select(&mut self, step: u64, queries: Queries<'_>, neurons: Neurons<'_>, sets: &mut ActiveSets);
+    /// What is added to the logit of each neuron (length L) where it is active without being a true label: −ln of its
+    /// probability of being chosen, so that the sum over the active set estimates the sum over all neurons.
+    fn corrections(&self) -> Option<&[f32]> {
+        None
+    }
     /// Bytes held.
     fn bytes(&self) -> u64;
     /// Facts for the record, such as table occupancy.

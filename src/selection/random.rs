@@ -60,17 +60,30 @@ impl Sampler {
     }
 }
 
-/// Marks `count` random neurons a sample, beside the true labels.
+/// Draws `count` random neurons beside the true labels: for each sample, or once for the batch.
 #[derive(Debug)]
 pub struct Random {
     sampler: Sampler,
     count: usize,
+    /// Whether all samples of a batch get the same neurons.
+    shared: bool,
+    corrections: Option<Vec<f32>>,
     seed: u64,
 }
 
 impl Random {
-    pub fn new(sampler: Sampler, count: usize, seed: u64) -> Self {
-        Self { sampler, count, seed }
+    pub fn new(sampler: Sampler, count: usize, shared: bool, seed: u64) -> Self {
+        Self { sampler, count, shared, corrections: None, seed }
+    }
+
+    /// With corrections for the probability of being drawn, for a layer of `neurons` neurons.
+    pub fn corrected(mut self, neurons: usize) -> Self {
+        let correction = |n: u32| {
+            let absent = self.count as f32 * (-self.sampler.probability(n)).ln_1p();
+            -(-absent.exp_m1()).ln()
+        };
+        self.corrections = Some((0..neurons as u32).map(correction).collect());
+        self
     }
 }
 
@@ -80,18 +93,26 @@ impl Selection for Random {
     }
 
     fn select(&mut self, step: u64, _queries: Queries<'_>, neurons: Neurons<'_>, sets: &mut ActiveSets) {
-        let total = neurons.bias.len();
+        debug_assert!(self.corrections.as_ref().is_none_or(|c| c.len() == neurons.bias.len()));
+        let this = &*self;
+        let draw = |sample| {
+            let mut rng = stream(this.seed, step, sample);
+            std::iter::repeat_with(move || this.sampler.draw(&mut rng)).take(this.count)
+        };
+        let drawn: Vec<u32> = if this.shared { draw(0).collect() } else { Vec::new() };
         sets.for_each(|sample, marks, counts| {
-            let wanted = self.count.min(total - counts.active() as usize) as u32;
-            let mut rng = stream(self.seed, step, sample);
-            let mut added = 0;
-            while added < wanted {
-                marks.mark(self.sampler.draw(&mut rng));
-                added += marks.take_added();
-                counts.candidates += 1;
+            if this.shared {
+                marks.mark_all(&drawn);
+            } else {
+                draw(sample).for_each(|neuron| marks.mark(neuron));
             }
-            counts.selected += added;
+            counts.selected += marks.take_added();
+            counts.candidates += this.count as u32;
         });
+    }
+
+    fn corrections(&self) -> Option<&[f32]> {
+        self.corrections.as_deref()
     }
 
     fn bytes(&self) -> u64 {

@@ -23,13 +23,13 @@ impl Problem {
         Training { batch: self.batch, input_rows: self.input_rows, learning_rate: 3e-3, ..Training::default() }
     }
 
-    /// `count` batches of random samples with 0 to 4 labels each. The second batch is shorter than the rest; some rows
+    /// `count` batches of random samples with 0 to 4 labels each. Every third batch is shorter than the rest; some rows
     /// have no labels, and some rows of sparse batches no features.
     pub fn batches(&self, count: usize) -> Vec<Batch> {
         let mut rng = Pcg64Mcg::seed_from_u64(self.seed);
         (0..count)
             .map(|index| {
-                let rows = if index == 1 { self.batch.div_ceil(2) } else { self.batch };
+                let rows = if index % 3 == 1 { self.batch.div_ceil(2) } else { self.batch };
                 let mut batch = Batch::default();
                 if self.dense_input {
                     batch.inputs = Inputs::Dense { width: self.shape.inputs, values: vec![] };

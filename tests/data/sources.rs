@@ -70,3 +70,13 @@ fn toml_takes_a_string_or_a_table() {
     assert!(error.contains("no kind of source"), "{error}");
     assert!(toml::from_str::<Table>("data = { train = 'a', test = 'b', wait = 1 }").is_err());
 }
+
+#[cfg(not(feature = "embedded-data"))]
+#[test]
+fn a_build_without_the_embedded_sets_says_so() {
+    for text in ["moby", "webster"] {
+        let error = data::open(&source(text), &OpenOptions::default()).unwrap_err();
+        assert!(matches!(error, DataError::NotEmbedded { .. }));
+        assert!(error.to_string().contains("embedded-data"), "{error}");
+    }
+}

@@ -132,9 +132,13 @@ fn nearest_centroid(data: &Dataset) -> (f64, f64) {
 
 #[test]
 fn labels_can_be_told_from_features() {
-    for text in ["synthetic:amazon-670k@0.01", "synthetic:delicious-200k@0.005", "synthetic:wikilshtc-325k@0.003"] {
+    // With 75 labels a row, some label of a small Delicious is in many rows.
+    for (text, least) in [
+        ("synthetic:amazon-670k@0.005", 0.5),
+        ("synthetic:delicious-200k@0.03?train=2000&test=200", 0.15),
+        ("synthetic:wikilshtc-325k@0.002", 0.5),
+    ] {
         let (nearest, majority) = nearest_centroid(&build(text, 0));
-        println!("{text}: nearest centroid {nearest:.3}, majority {majority:.3}");
-        assert!(nearest > 0.15 && nearest > 4.0 * majority, "{text}: {nearest:.3} against {majority:.3}");
+        assert!(nearest > majority + least, "{text}: {nearest:.3} against {majority:.3}");
     }
 }

@@ -17,8 +17,11 @@ impl OneFile {
         file
     }
 
+    /// Cuts the file to size after writing: to empty it first would make some file systems wait for the disk.
     fn write(&self, content: &[u8]) {
-        std::fs::write(self.path(), content).unwrap();
+        let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(false).open(self.path()).unwrap();
+        file.write_all(content).unwrap();
+        file.set_len(content.len() as u64).unwrap();
     }
 
     fn path(&self) -> std::path::PathBuf {
@@ -86,6 +89,8 @@ fn a_mistake_is_named_with_its_place() {
         ("1 2 3 4\n", 1, 1, "three numbers"),
         ("-1 2 3\n", 1, 1, "three numbers"),
         ("1 99999999999999999999 3\n", 1, 1, "three numbers"),
+        ("1 268435457 3\n", 1, 1, "up to 2^28"),
+        ("1 3 4294967295\n", 1, 1, "up to 2^28"),
         ("2 4 5\n1 0:1\n1 4:1\n", 3, 3, "a feature index below 4"),
         ("1 4 5\n1 99999999999999999999:1\n", 2, 3, "a feature index below 4"),
         ("1 4 5\n0,5 0:1\n", 2, 3, "a label below 5"),
@@ -127,20 +132,25 @@ fn what_was_found_is_quoted_and_kept_short() {
     assert!(read(long.as_bytes()).unwrap_err().to_string().len() < 400);
 }
 
+/// Large enough that it is read in several blocks, each parsed in many chunks.
 #[test]
 fn places_far_into_a_large_file_are_right() {
     let mut content = String::from("200000 10 10\n");
+    let space = " ".repeat(180);
     for row in 0..200_000 {
-        let value = if row == 123_456 { "x" } else { "0.25" };
-        content.push_str(&format!("{} {}:{value}\n", row % 10, row % 7));
+        let value = if row == 189_012 { "x" } else { "0.25" };
+        content.push_str(&format!("{}{space}{}:{value}\n", row % 10, row % 7));
     }
     match read(content.as_bytes()) {
-        Err(DataError::Syntax { line, column, .. }) => assert_eq!((line, column), (123_458, 5)),
+        Err(DataError::Syntax { line, column, .. }) => assert_eq!((line, column), (189_014, 184)),
         other => panic!("{other:?}"),
     }
     let data = rows(&content.replace('x', "1"));
-    assert_eq!(sparse(&data.train).row(123_456), (&[123_456 % 7][..], &[1.0][..]));
-    assert_eq!(data.train.labels.row(199_999), [9]);
+    for r in 0..200_000 {
+        let value = if r == 189_012 { 1.0 } else { 0.25 };
+        assert_eq!(sparse(&data.train).row(r), (&[r as u32 % 7][..], &[value][..]));
+        assert_eq!(data.train.labels.row(r), [r as u32 % 10]);
+    }
 }
 
 #[test]
@@ -155,6 +165,14 @@ fn a_header_that_disagrees_is_refused() {
     let source = Source::Xmc(Xmc { train, test, weighting: Weighting::None });
     let message = data::open(&source, &OpenOptions::default()).unwrap_err().to_string();
     assert!(message.contains("test.txt") && message.contains("6 labels"), "{message}");
+}
+
+#[test]
+fn a_header_may_promise_more_than_memory_holds() {
+    let message = read(b"4294967295 4 5\n1 0:1\n").unwrap_err().to_string();
+    assert!(message.contains("says 4294967295 rows, but there are 1"), "{message}");
+    let data = rows("1 268435456 268435456\n3 5:1\n");
+    assert_eq!((data.inputs, data.labels), (1 << 28, 1 << 28));
 }
 
 #[test]
@@ -296,4 +314,51 @@ fn ten_thousand_mutated_files_end_in_data_or_a_named_error() {
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
     assert!(read.get() > 500 && refused.get() > 500, "{} read, {} refused", read.get(), refused.get());
+}
+
+/// The speed of the parser in text a second of CPU time: `cargo test --release --test data parser_speed -- --ignored
+/// --nocapture`. Not run otherwise, for it writes half a gigabyte and asserts no time.
+#[cfg(unix)]
+#[test]
+#[ignore = "a measurement"]
+fn parser_speed() {
+    let data = build("synthetic:amazon-670k?test=1", 0);
+    let file = OneFile::new(b"");
+    let mut text = std::io::BufWriter::new(std::fs::File::create(file.path()).unwrap());
+    writeln!(text, "{} {} {}", data.train.rows(), data.inputs, data.labels).unwrap();
+    for r in 0..data.train.rows() {
+        let labels: Vec<String> = data.train.labels.row(r).iter().map(u32::to_string).collect();
+        write!(text, "{}", labels.join(",")).unwrap();
+        let (features, values) = sparse(&data.train).row(r);
+        for (feature, value) in features.iter().zip(values) {
+            write!(text, " {feature}:{value:.6}").unwrap();
+        }
+        writeln!(text).unwrap();
+    }
+    text.into_inner().unwrap();
+
+    let megabytes = 2.0 * std::fs::metadata(file.path()).unwrap().len() as f64 / 1e6;
+    let (cpu, clock) = (cpu_seconds(), std::time::Instant::now());
+    let read = file.open(Weighting::None).unwrap();
+    let (cpu, wall) = (cpu_seconds() - cpu, clock.elapsed().as_secs_f64());
+    assert_eq!(read.train.labels, data.train.labels);
+    println!(
+        "{megabytes:.0} MB: {:.0} MB/s of CPU time, {:.0} MB/s of wall time on {} threads",
+        megabytes / cpu,
+        megabytes / wall,
+        rayon::current_num_threads()
+    );
+}
+
+/// CPU seconds of this process, all threads, user and system.
+#[cfg(unix)]
+fn cpu_seconds() -> f64 {
+    // SAFETY: `getrusage` fills the structure it is given, and zeros are a valid one.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &mut usage), 0);
+        usage
+    };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
 }

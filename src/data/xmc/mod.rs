@@ -82,6 +82,10 @@ struct Text {
     rows: Rows,
 }
 
+/// The most features or labels a file may speak of. One row of 128 weights for each is 137 GB, and a header that says
+/// more is damaged.
+const WIDEST: u32 = 1 << 28;
+
 /// Bytes of text that are parsed in one go, and at least by one thread.
 const BLOCK: usize = 16 << 20;
 const CHUNK: usize = 128 << 10;
@@ -89,14 +93,19 @@ const CHUNK: usize = 128 << 10;
 fn read_file(path: &Path, progress: &dyn Progress) -> Result<Text, DataError> {
     let file = compressed::open(path)?;
     let stage = format!("reading {}", path.file_name().unwrap_or_default().to_string_lossy());
+    let mut lines = Lines { reader: file.reader, rest: vec![], ended: false };
+    let first = lines.next_block();
     // One thread reads (and decompresses) the next blocks while the others parse this one.
     std::thread::scope(|scope| {
         let (send, blocks) = mpsc::sync_channel(1);
-        let mut lines = Lines { reader: file.reader, rest: vec![], ended: false };
-        scope.spawn(move || while lines.next_block().is_some_and(|block| send.send(block).is_ok()) {});
+        if !lines.ended {
+            scope.spawn(move || while lines.next_block().is_some_and(|block| send.send(block).is_ok()) {});
+        } else {
+            drop(send);
+        }
 
         let mut text = None;
-        for block in blocks {
+        for block in first.into_iter().chain(blocks) {
             let block = block.map_err(|error| DataError::io(path, error))?;
             let mut body = block.as_slice();
             if text.is_none() {
@@ -145,7 +154,9 @@ fn header(path: &Path, line: &[u8]) -> Result<Header, DataError> {
     let words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     let numbers: Option<Vec<u32>> = words.map(|word| std::str::from_utf8(word).ok()?.parse().ok()).collect();
     match numbers.as_deref() {
-        Some(&[rows, inputs, labels]) => Ok(Header { rows: rows.into(), inputs: inputs.into(), labels: labels.into() }),
+        Some(&[rows, inputs, labels]) if inputs.max(labels) <= WIDEST => {
+            Ok(Header { rows: rows.into(), inputs: inputs.into(), labels: labels.into() })
+        }
         _ => Err(no_header(path, quote(line.trim_ascii_end(), 60))),
     }
 }
@@ -155,7 +166,7 @@ fn no_header(path: &Path, found: String) -> DataError {
         file: path.into(),
         line: 1,
         column: 1,
-        expected: "three numbers below 2^32: rows, features, labels".into(),
+        expected: "three numbers: rows, features, labels (the last two up to 2^28)".into(),
         found,
         remedy: "files of the Extreme Classification Repository begin with them",
     }
@@ -198,25 +209,24 @@ impl Lines {
         let mut block = std::mem::take(&mut self.rest);
         while !self.ended {
             let begin = block.len();
-            block.reserve(BLOCK);
-            match self.reader.by_ref().take(BLOCK as u64).read_to_end(&mut block) {
-                Ok(0) => self.ended = true,
-                Ok(_) => {
-                    if let Some(newline) = block[begin..].iter().rposition(|&byte| byte == b'\n') {
-                        self.rest = block.split_off(begin + newline + 1);
-                        return Some(Ok(block));
-                    }
-                }
-                Err(error) => {
-                    self.ended = true;
-                    return Some(Err(error));
-                }
+            let read = self.reader.by_ref().take(BLOCK as u64).read_to_end(&mut block);
+            self.ended = !matches!(read, Ok(BLOCK));
+            if let Err(error) = read {
+                return Some(Err(error));
+            }
+            if let Some(newline) = block[begin..].iter().rposition(|&byte| byte == b'\n')
+                && !self.ended
+            {
+                self.rest = block.split_off(begin + newline + 1);
+                return Some(Ok(block));
             }
         }
         if block.is_empty() {
             return None;
         }
-        block.push(b'\n');
+        if !block.ends_with(b"\n") {
+            block.push(b'\n');
+        }
         Some(Ok(block))
     }
 }

@@ -1,13 +1,16 @@
 //! The first layer, input-major: row i holds the weights from feature i to all H neurons, so that a sparse sample reads
 //! only the rows of its features.
 
-use super::layer::{Activations, pad_rows, unpad_rows};
+use super::activations::{Activations, pad_rows, unpad_rows, zeros};
 use crate::data::{Batch, Input, Inputs};
 use crate::engine::common::Shards;
-use crate::kernels::gemm::{Strided, gemm};
-use crate::kernels::{AdamRows, Pairs, kernels, padded};
+use crate::kernels::bf16::tiled;
+use crate::kernels::gemm::Product;
+use crate::kernels::memory::Buffer;
+use crate::kernels::{AdamRows, Pairs, kernels};
 use crate::network::{AdamStep, Layer, Order, Rows};
 use rayon::prelude::*;
+use std::io;
 
 /// The features are cut into this many equal ranges, the tasks of the backward pass.
 const PARTS: usize = 32;
@@ -19,12 +22,12 @@ const DENSE_BLOCK: usize = 32;
 pub struct InputLayer {
     pub inputs: usize,
     pub outputs: usize,
-    /// `padded(outputs)`.
+    /// `outputs`, padded.
     pub stride: usize,
     rows: Rows,
-    w: Vec<f32>,
-    m: Vec<f32>,
-    v: Vec<f32>,
+    w: Buffer,
+    m: Buffer,
+    v: Buffer,
     /// Padded to `stride`.
     bias: Vec<f32>,
     bias_m: Vec<f32>,
@@ -98,27 +101,29 @@ fn span(batch: &Batch, b: usize, first: usize, end: usize) -> (&[u32], &[f32]) {
 }
 
 impl InputLayer {
-    pub fn new(layer: &Layer, rows: Rows) -> Self {
-        let stride = padded(layer.outputs);
-        let w = pad_rows(&layer.weights, layer.inputs, layer.outputs);
+    pub fn new(layer: &Layer, rows: Rows) -> io::Result<Self> {
+        let stride = tiled(layer.outputs);
+        let w = pad_rows(&layer.weights, layer.inputs, layer.outputs)?;
+        let mut bias = layer.bias.clone();
+        bias.resize(stride, 0.0);
         let part = layer.inputs.div_ceil(PARTS).max(1);
         let part_of = |first: usize| Part { counts: vec![0; part.min(layer.inputs - first)], ..Part::default() };
-        Self {
+        Ok(Self {
             inputs: layer.inputs,
             outputs: layer.outputs,
             stride,
             rows,
-            m: vec![0.0; w.len()],
-            v: vec![0.0; w.len()],
+            m: zeros(w.len())?,
+            v: zeros(w.len())?,
             w,
-            bias: pad_rows(&layer.bias, 1, layer.outputs),
+            bias,
             bias_m: vec![0.0; stride],
             bias_v: vec![0.0; stride],
             bias_gradient: vec![0.0; stride],
             part,
             parts: (0..layer.inputs).step_by(part).map(part_of).collect(),
             gradient: vec![],
-        }
+        })
     }
 
     /// `output = relu(x·W + bias)`, both ways round; rows of padding samples are 0.
@@ -140,13 +145,13 @@ impl InputLayer {
                     |(rows, x)| {
                         rows.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(&self.bias));
                         let dims = (rows.len() / stride, stride, *width);
-                        gemm(dims, Strided::rows(x, *width), &self.w, stride, rows, stride, true);
+                        Product::rows(dims, x, *width, &self.w, stride).accumulating(true).run(rows);
                         relu(rows);
                     },
                 );
             }
         }
-        output.columns_from_rows(samples);
+        output.fill_from_rows(samples);
     }
 
     /// Gradient and Adam from `delta` (`B x stride`), the loss's gradient for the layer's sums. Returns the number of
@@ -182,8 +187,8 @@ impl InputLayer {
                         let thread = rayon::current_thread_index().expect("inside the engine's pool");
                         // SAFETY: a thread runs one block at a time, and the buffer is its own.
                         let g = unsafe { gradients.take(thread * size..thread * size + w.len()) };
-                        let x = Strided::transposed(&values[index * DENSE_BLOCK..], *width);
-                        gemm((w.len() / stride, stride, batch.len()), x, delta, stride, g, stride, false);
+                        let x = &values[index * DENSE_BLOCK..];
+                        Product::transposed((w.len() / stride, stride, batch.len()), x, *width, delta, stride).run(g);
                         (kernels().adam)(AdamRows { w, m, v }, g, step);
                     });
                 self.inputs

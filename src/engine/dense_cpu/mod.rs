@@ -15,20 +15,25 @@
 //! again are not counted. Bytes: W read in the forward pass, then W, m, v read and written; kept exponentials written
 //! and read; rows of the input layer read by every occurrence and, once, updated.
 
+mod activations;
 mod input;
 mod layer;
+mod softmax;
 
-use super::common::{Shards, cpu_model};
+use super::common::cpu_model;
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
-use crate::kernels::softmax::{exp, exp_block, exp_scale_block, scale_block};
-use crate::kernels::{kernels, padded};
+use crate::kernels::bf16::{Method, TILE, tiled};
+use crate::kernels::kernels;
 use crate::network::{AdamStep, Parameters, Training};
+use activations::{Activations, Precision};
 use input::InputLayer;
-use layer::{Activations, Block, NeuronLayer, Scratch};
-use rayon::prelude::*;
+use layer::{NeuronLayer, Scratch};
 use serde::Deserialize;
+use softmax::Softmax;
+use std::io;
+use std::ops::Range;
 use std::time::Instant;
 
 /// `[engine.options]` of `dense-cpu`.
@@ -39,11 +44,12 @@ struct Options {
     block: usize,
     /// Most MiB of exponentials kept between the two passes; what does not fit is computed again.
     logits_budget_mib: usize,
+    precision: Precision,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block: 512, logits_budget_mib: 1024 }
+        Self { block: 128, logits_budget_mib: 1024, precision: Precision::F32 }
     }
 }
 
@@ -68,6 +74,10 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         .map_err(|error| EngineError::Settings(format!("dense-cpu: {}", error.to_string().trim())))?;
     if options.block == 0 {
         return Err(EngineError::Settings("dense-cpu: `block` must be at least 1".into()));
+    }
+    if options.precision == Precision::Bf16 && !options.block.is_multiple_of(TILE) {
+        let problem = format!("dense-cpu: with `precision = \"bf16\"`, `block` must be a multiple of {TILE}");
+        return Err(EngineError::Settings(problem));
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(settings.threads.max(1))
@@ -99,100 +109,23 @@ struct Network {
     top_k: ExactTopK,
 }
 
-/// What the output layer's first pass leaves for its second.
-#[derive(Debug, Default)]
-struct Softmax {
-    /// e^(z − the block's maximum) of the first blocks, `rows x samples` each.
-    kept: Vec<f32>,
-    /// Maxima and sums by block: `blocks x samples`.
-    max: Vec<f32>,
-    sum: Vec<f32>,
-    /// Blocks in `kept`.
-    kept_blocks: usize,
-    /// ln of the normaliser a sample.
-    log_normaliser: Vec<f32>,
-    /// 1/B, or 0 for samples without labels and for padding.
-    share: Vec<f32>,
-    /// True labels with their samples: `label << 32 | sample`, ascending.
-    truths: Vec<u64>,
-}
-
-impl Softmax {
-    fn bytes(&self) -> u64 {
-        let floats = self.kept.capacity() + self.max.capacity() + self.sum.capacity() + self.log_normaliser.capacity();
-        (4 * floats + 8 * self.truths.capacity()) as u64
-    }
-
-    /// Adds the blocks' sums up, in block order, into the normaliser of each sample; then turns every block's maximum
-    /// into the factor that makes its kept exponentials gradients, e^(max − ln normaliser) / B. Samples without labels
-    /// and padding get the factor 0.
-    fn merge(&mut self, batch: &Batch, samples: usize) {
-        let (max, sum) = (&self.max, &self.sum);
-        let blocks = max.len() / samples;
-        self.log_normaliser.resize(samples, 0.0);
-        self.log_normaliser.par_iter_mut().enumerate().for_each(|(b, out)| {
-            let largest = (0..blocks).map(|i| max[i * samples + b]).fold(f32::NEG_INFINITY, f32::max);
-            let total: f64 =
-                (0..blocks).map(|i| f64::from(sum[i * samples + b] * exp(max[i * samples + b] - largest))).sum();
-            *out = (f64::from(largest) + total.ln()) as f32;
-        });
-        self.share.clear();
-        self.share.resize(samples, 0.0);
-        for b in 0..batch.len() {
-            if !batch.labels(b).is_empty() {
-                self.share[b] = 1.0 / batch.len() as f32;
-            }
-        }
-        let (share, log_normaliser) = (&self.share, &self.log_normaliser);
-        self.max.par_chunks_mut(samples).for_each(|max| {
-            for ((max, share), log_normaliser) in max.iter_mut().zip(share).zip(log_normaliser) {
-                *max = exp(*max - log_normaliser) * share;
-            }
-        });
-    }
-
-    /// The loss's gradient for a block's logits: (p − t) / B.
-    fn gradient(&self, batch: &Batch, hidden: &Activations, samples: usize, block: &Block<'_>, g: &mut [f32]) {
-        if block.index < self.kept_blocks {
-            let e = &self.kept[block.rows.start * samples..block.rows.end * samples];
-            scale_block(e, g, &self.max[block.index * samples..(block.index + 1) * samples]);
-        } else {
-            block.product(hidden, samples, g);
-            exp_scale_block(g, block.bias, &self.log_normaliser, &self.share);
-        }
-        let first = self.truths.partition_point(|&truth| ((truth >> 32) as usize) < block.rows.start);
-        for &truth in &self.truths[first..] {
-            let (label, b) = ((truth >> 32) as usize, truth as u32 as usize);
-            if label >= block.rows.end {
-                break;
-            }
-            g[(label - block.rows.start) * samples + b] -= self.share[b] / batch.labels(b).len() as f32;
-        }
-    }
-
-    /// The true labels with their samples, ascending by label.
-    fn list_truths(&mut self, batch: &Batch) {
-        self.truths.clear();
-        for b in 0..batch.len() {
-            self.truths.extend(batch.labels(b).iter().map(|&label| u64::from(label) << 32 | b as u64));
-        }
-        self.truths.sort_unstable();
-    }
-}
-
 impl Network {
-    fn new(parameters: &Parameters, training: &Training, options: &Options) -> Self {
+    fn new(parameters: &Parameters, training: &Training, options: &Options) -> io::Result<Self> {
         let (first, rest) = parameters.layers.split_first().expect("a network has layers");
-        let widths = || parameters.layers[..parameters.layers.len() - 1].iter().map(|l| Activations::new(l.outputs));
-        Self {
-            input: InputLayer::new(first, training.input_rows),
-            layers: rest.iter().map(|layer| NeuronLayer::new(layer, options.block)).collect(),
+        let widths = || {
+            parameters.layers[..parameters.layers.len() - 1]
+                .iter()
+                .map(|l| Activations::new(l.outputs, options.precision))
+        };
+        Ok(Self {
+            input: InputLayer::new(first, training.input_rows)?,
+            layers: rest.iter().map(|layer| NeuronLayer::new(layer, options.block)).collect::<io::Result<_>>()?,
             hidden: widths().collect(),
             deltas: widths().collect(),
             scratch: Scratch::default(),
             softmax: Softmax::default(),
             top_k: ExactTopK::default(),
-        }
+        })
     }
 
     /// Activations of all hidden layers.
@@ -200,41 +133,17 @@ impl Network {
         self.input.forward(batch, &mut self.hidden[0], samples);
         for (index, layer) in self.layers[..self.layers.len() - 1].iter().enumerate() {
             let (below, above) = self.hidden.split_at_mut(index + 1);
-            layer.forward_hidden(&below[index], &mut above[0], samples);
+            layer.forward_hidden(&below[index], &mut above[0], &mut self.scratch, samples);
         }
     }
 
-    /// The first pass over the output layer: exponentials, and the normaliser of each sample.
-    fn softmax_pass(&mut self, batch: &Batch, samples: usize, budget: usize) {
-        let output = self.layers.last().expect("an output layer");
-        let hidden = self.hidden.last().expect("a hidden layer");
-        let softmax = &mut self.softmax;
-        let kept_blocks = output.blocks().min(budget / (4 * output.block * samples));
-        let kept_rows = output.outputs.min(kept_blocks * output.block);
-        if softmax.kept.len() < kept_rows * samples {
-            softmax.kept.resize(kept_rows * samples, 0.0);
-        }
-        softmax.kept_blocks = kept_blocks;
-        softmax.max.resize(output.blocks() * samples, 0.0);
-        softmax.sum.resize(output.blocks() * samples, 0.0);
-        let (kept, max, sum) =
-            (Shards::new(&mut softmax.kept), Shards::new(&mut softmax.max), Shards::new(&mut softmax.sum));
-        output.for_each_block(&mut self.scratch, samples, |block, scratch| {
-            let (i, rows) = (block.index, block.rows.clone());
-            // SAFETY: every block has places of its own.
-            let (max, sum) =
-                unsafe { (max.take(i * samples..(i + 1) * samples), sum.take(i * samples..(i + 1) * samples)) };
-            let z = if i < kept_blocks {
-                // SAFETY: as above.
-                unsafe { kept.take(rows.start * samples..rows.end * samples) }
-            } else {
-                scratch
-            };
-            block.product(hidden, samples, z);
-            exp_block(z, samples, block.bias, max, sum);
-        });
-        softmax.merge(batch, samples);
-        softmax.list_truths(batch);
+    /// The output layer's first pass.
+    fn softmax_forward(&mut self, batch: &Batch, samples: usize, budget: usize) -> Result<(), EngineError> {
+        let Self { layers, hidden, scratch, softmax, .. } = self;
+        let (output, hidden) = (layers.last().expect("an output layer"), hidden.last().expect("a hidden layer"));
+        softmax
+            .forward(output, hidden, scratch, batch, samples, budget)
+            .map_err(|error| out_of_memory("kept exponentials", budget as u64, &error))
     }
 
     /// Gradients and Adam, from the output layer down. Returns the rows of the input layer that moved.
@@ -242,23 +151,19 @@ impl Network {
         let Self { input, layers, hidden, deltas, scratch, softmax, .. } = self;
         for (index, layer) in layers.iter_mut().enumerate().rev() {
             let (below, above) = deltas.split_at_mut(index + 1);
-            let (h, delta) = (&hidden[index], &mut below[index]);
-            delta.reserve(samples);
+            let (h, d_input) = (&hidden[index], &mut below[index]);
             if let Some(above) = above.first() {
-                layer.backward(h, &mut delta.rows, scratch, samples, step, |block, g| {
-                    g.copy_from_slice(&above.columns[block.rows.start * samples..block.rows.end * samples]);
+                let deltas = |rows: &Range<usize>| &above.columns[rows.start * samples..rows.end * samples];
+                let place = |rows: Range<usize>| (deltas(&rows).as_ptr(), rows.len() * samples);
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, _, _| {
+                    let deltas = deltas(&block.rows);
+                    g[..deltas.len()].copy_from_slice(deltas);
                 });
             } else {
-                layer.backward(h, &mut delta.rows, scratch, samples, step, |block, g| {
-                    softmax.gradient(batch, h, samples, &block, g);
+                let place = |rows| softmax.kept_place(rows, samples);
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, pairs, ahead| {
+                    softmax.gradient(batch, h, samples, &block, g, pairs, ahead);
                 });
-            }
-            // The ReLU passes a gradient on where its output is above zero.
-            for (delta, h) in delta.rows.iter_mut().zip(&h.rows) {
-                *delta = if *h > 0.0 { *delta } else { 0.0 };
-            }
-            if index > 0 {
-                delta.columns_from_rows(samples);
             }
         }
         input.backward(batch, &deltas[0].rows, step)
@@ -284,7 +189,7 @@ impl Network {
             bytes += 4.0 * 7.0 * weights;
         }
         let output = self.layers.last().expect("an output layer");
-        let kept = output.outputs.min(self.softmax.kept_blocks * output.block) * samples;
+        let kept = self.softmax.kept_len(output, samples);
         (flops, bytes + 8.0 * kept as f64)
     }
 
@@ -293,22 +198,13 @@ impl Network {
         let layers: u64 = self.layers.iter().map(NeuronLayer::bytes).sum();
         self.input.bytes() + layers + activations + self.scratch.bytes() + self.softmax.bytes() + self.top_k.bytes()
     }
+}
 
-    /// The batch's summed loss, from the normalisers and the logits of the true labels.
-    fn loss(&self, batch: &Batch) -> f64 {
-        let output = self.layers.last().expect("an output layer");
-        let (hidden, stride) = (self.hidden.last().expect("a hidden layer"), output.stride);
-        let mut loss = 0.0;
-        for b in 0..batch.len() {
-            let h = &hidden.rows[b * stride..(b + 1) * stride];
-            let labels = batch.labels(b);
-            for &y in labels {
-                let y = y as usize;
-                let z = (kernels().dot)(&output.w[y * stride..(y + 1) * stride], h) + output.bias[y];
-                loss += f64::from(self.softmax.log_normaliser[b] - z) / labels.len() as f64;
-            }
-        }
-        loss
+fn out_of_memory(what: &str, needs: u64, error: &io::Error) -> EngineError {
+    EngineError::OutOfMemory {
+        what: format!("dense-cpu: {what} ({error})"),
+        needs,
+        remedy: "take fewer labels, a narrower layer, or a smaller `logits-budget-mib`".into(),
     }
 }
 
@@ -322,14 +218,25 @@ impl Engine for DenseCpu {
         EngineInfo {
             name: "dense-cpu".into(),
             device: cpu_model(),
-            precision: "f32".into(),
+            precision: match self.options.precision {
+                Precision::F32 => "f32".into(),
+                Precision::Bf16 => "bf16 products, f32 sums, weights and state".into(),
+            },
             threads: self.pool.current_num_threads(),
-            notes: vec![("kernels".into(), kernels().name.into())],
+            notes: match self.options.precision {
+                Precision::F32 => vec![("kernels".into(), kernels().name.into())],
+                Precision::Bf16 => {
+                    vec![("kernels".into(), kernels().name.into()), ("products".into(), Method::best().name().into())]
+                }
+            },
         }
     }
 
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
-        self.network = Some(Network::new(initial, &self.training, &self.options));
+        self.network = None; // give its memory back first
+        let needs = 12 * initial.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
+        let network = self.pool.install(|| Network::new(initial, &self.training, &self.options));
+        self.network = Some(network.map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?);
         self.t = 0;
         self.stats = StepStats::default();
         self.loss_sum = 0.0;
@@ -344,12 +251,12 @@ impl Engine for DenseCpu {
         let network = loaded(network)?;
         *t += 1;
         let step = training.adam_step(*t);
-        let samples = padded(batch.len());
+        let samples = tiled(batch.len());
         pool.install(|| {
             let start = Instant::now();
             network.forward(batch, samples);
-            network.softmax_pass(batch, samples, options.logits_budget_mib << 20);
-            *loss_sum += network.loss(batch);
+            network.softmax_forward(batch, samples, options.logits_budget_mib << 20)?;
+            *loss_sum += network.softmax.loss(batch);
             let forward = start.elapsed();
             let moved_rows = network.backward(batch, samples, step);
             let total = start.elapsed();
@@ -361,8 +268,8 @@ impl Engine for DenseCpu {
             stats.phases[Phase::Backward as usize] += total - forward;
             stats.flops += flops;
             stats.bytes += bytes;
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
@@ -376,7 +283,7 @@ impl Engine for DenseCpu {
         let Self { pool, network, .. } = self;
         let network = loaded(network)?;
         Ok(pool.install(|| {
-            network.forward(batch, padded(batch.len()));
+            network.forward(batch, tiled(batch.len()));
             let output = network.layers.last().expect("an output layer");
             let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.stride];
             network.top_k.run(&output.w, output.stride, &output.bias, hidden, k)

@@ -11,6 +11,8 @@ const BACKENDS: wgpu::Backends = wgpu::Backends::VULKAN.union(wgpu::Backends::ME
 #[derive(Clone, Debug, PartialEq)]
 pub struct AdapterSummary {
     pub name: String,
+    /// `discrete`, `integrated`, `virtual`, `software`, `other`.
+    pub kind: String,
     /// `vulkan`, `metal`, `dx12`.
     pub backend: String,
     pub driver: String,
@@ -23,12 +25,22 @@ pub struct AdapterSummary {
     pub timestamps: bool,
     pub subgroups: bool,
     pub f16: bool,
+    /// Whether 16x16x16 products of f16 with f32 sums run on matrix units, by subgroups of 32.
+    pub matrix_units: bool,
 }
 
 impl AdapterSummary {
     fn of(adapter: &wgpu::Adapter) -> Self {
         let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
         Self {
+            kind: match info.device_type {
+                wgpu::DeviceType::DiscreteGpu => "discrete",
+                wgpu::DeviceType::IntegratedGpu => "integrated",
+                wgpu::DeviceType::VirtualGpu => "virtual",
+                wgpu::DeviceType::Cpu => "software",
+                wgpu::DeviceType::Other => "other",
+            }
+            .to_string(),
             software: info.device_type == wgpu::DeviceType::Cpu,
             backend: info.backend.to_string(),
             driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
@@ -38,6 +50,7 @@ impl AdapterSummary {
             timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
             subgroups: features.contains(wgpu::Features::SUBGROUP),
             f16: features.contains(wgpu::Features::SHADER_F16),
+            matrix_units: matrix_units(adapter),
         }
     }
 }
@@ -52,6 +65,17 @@ fn instance(backends: wgpu::Backends) -> wgpu::Instance {
     descriptor.backends = backends;
     descriptor.backend_options.noop.enable = backends.contains(wgpu::Backends::NOOP);
     wgpu::Instance::new(descriptor)
+}
+
+/// Whether the adapter runs the kernels on tile_matrix.wgsl.
+fn matrix_units(adapter: &wgpu::Adapter) -> bool {
+    use wgpu::CooperativeScalarType::{F16, F32};
+    let info = adapter.get_info();
+    let needed = wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX | wgpu::Features::SHADER_F16;
+    let shape = |p: &wgpu::CooperativeMatrixProperties| (p.m_size, p.n_size, p.k_size, p.ab_type, p.cr_type);
+    adapter.features().contains(needed)
+        && (info.subgroup_min_size, info.subgroup_max_size) == (32, 32)
+        && adapter.cooperative_matrix_properties().iter().any(|p| shape(p) == (16, 16, 16, F16, F32))
 }
 
 /// What went wrong on the device outside any call that could return it.
@@ -100,18 +124,24 @@ impl Gpu {
         let instance = instance(wgpu::Backends::NOOP);
         let adapter = pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()))
             .map_err(|e| EngineError::Unavailable(format!("no validation device: {}", one_line(&e.to_string()))))?;
-        let summary = AdapterSummary::of(&adapter);
+        let summary = AdapterSummary { matrix_units: true, ..AdapterSummary::of(&adapter) };
         Self::with_adapter(&adapter, summary)
     }
 
     fn with_adapter(adapter: &wgpu::Adapter, summary: AdapterSummary) -> Result<Self, EngineError> {
-        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+        let mut wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::SUBGROUP | wgpu::Features::SHADER_F16;
+        if summary.matrix_units {
+            wanted |= wgpu::Features::EXPERIMENTAL_COOPERATIVE_MATRIX;
+        }
         let features = adapter.features() & wanted;
         let limits = adapter.limits();
         let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
             label: Some("slidebench"),
             required_features: features,
             required_limits: limits.clone(),
+            // SAFETY: of the experimental interfaces only cooperative matrices are used, on loads and stores whose
+            // whole fragments lie inside workgroup memory.
+            experimental_features: unsafe { wgpu::ExperimentalFeatures::enabled() },
             memory_hints: wgpu::MemoryHints::Performance,
             ..Default::default()
         }))

@@ -16,21 +16,27 @@ mod cost;
 mod gpu;
 mod kernels;
 mod matrix;
+mod options;
 mod pack;
 mod plan;
+mod probe;
+mod tune;
 
 pub use gpu::{AdapterSummary, adapters};
 pub use kernels::validate_shaders;
+pub use probe::{Roofline, roofline};
 
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
 use crate::network::{Layer, Order, Parameters};
 use gpu::Gpu;
-use kernels::{Kernel, Kernels, Tile};
+use kernels::{Kernel, Kernels};
+use options::Options;
 use pack::Packer;
 use plan::{Counts, Dispatch, LOSS_SLOTS, Plan, State};
 use rayon::prelude::*;
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Steps that may be queued on the device before `step` waits.
@@ -41,49 +47,42 @@ const TOP_K_CHUNK: usize = 4096;
 
 /// Builds the engine.
 ///
-/// Options: `max-binding-bytes`, an upper bound on the bytes of one binding (default: the adapter's), to test windows.
+/// Options: `precision` (`"f32"`, or `"f16"` for 16-bit output weights and logits), `matrix-units` (false keeps f16
+/// products off them), `tile` (`"128x128x16"`; measured and chosen otherwise), `upload-dense-labels` (see
+/// [`build_as_published`]) and `max-binding-bytes` (an upper bound on one binding, to test windows).
 ///
 /// # Errors
 /// [`EngineError::Unavailable`] without a usable adapter.
 pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
-    let mut max_binding = None;
-    for (key, value) in &settings.options {
-        match (key.as_str(), value.as_integer()) {
-            ("max-binding-bytes", Some(bytes)) if bytes > 0 => max_binding = Some(bytes as u64),
-            ("max-binding-bytes", _) => {
-                return Err(EngineError::Settings("max-binding-bytes is a positive number of bytes".into()));
-            }
-            _ => {
-                return Err(EngineError::Settings(format!("dense-gpu has no option {key}; it has max-binding-bytes")));
-            }
-        }
-    }
-    let gpu = Gpu::open(settings.allow_software)?;
-    let kernels = Kernels::new(&gpu, Tile::largest(&gpu.limits))?;
+    let options = Options::read(&settings.options)?;
+    let gpu = Arc::new(Gpu::open(settings.allow_software)?);
+    let (kernels, notes) = tune::choose(&gpu, settings, &options)?;
     let clock = if gpu.timestamps { Some(Clock::new(&gpu)?) } else { None };
-    let adapter_limit = gpu.limits.max_storage_buffer_binding_size;
-    Ok(Box::new(DenseGpu {
-        max_binding: max_binding.unwrap_or(u64::MAX).min(adapter_limit),
-        settings: settings.clone(),
-        kernels,
-        clock,
-        gpu,
-        state: None,
-        plan: None,
-        packer: Packer::default(),
-        top_k: HashMap::new(),
-        in_flight: VecDeque::new(),
-        time: 0,
-        stats: StepStats::default(),
-        queued_since: None,
-    }))
+    let mut engine = DenseGpu::new(gpu, settings.clone(), kernels, clock, &options);
+    engine.notes = notes;
+    Ok(Box::new(engine))
+}
+
+/// Builds the engine with the handicap of SLIDE's published GPU baseline: every step, the host fills a dense B x L label
+/// matrix and sends it to the device, where the loss is taken from it. Everything else is as fast as in [`build`]; the
+/// gradient still takes its targets from the list, so the handicap is that of feeding alone.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_as_published(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let mut settings = settings.clone();
+    settings.options.insert("upload-dense-labels".into(), true.into());
+    build(&settings)
 }
 
 /// The engine; see the module.
 struct DenseGpu {
     settings: EngineSettings,
     max_binding: u64,
-    gpu: Gpu,
+    dense_labels: bool,
+    /// What was tried when kernels were chosen.
+    notes: Vec<(String, String)>,
+    gpu: Arc<Gpu>,
     kernels: Kernels,
     clock: Option<Clock>,
     state: Option<State>,
@@ -138,6 +137,26 @@ fn not_loaded() -> EngineError {
 }
 
 impl DenseGpu {
+    fn new(gpu: Arc<Gpu>, settings: EngineSettings, kernels: Kernels, clock: Option<Clock>, options: &Options) -> Self {
+        Self {
+            max_binding: options.max_binding.min(gpu.limits.max_storage_buffer_binding_size),
+            dense_labels: options.dense_labels,
+            notes: Vec::new(),
+            settings,
+            kernels,
+            clock,
+            gpu,
+            state: None,
+            plan: None,
+            packer: Packer::default(),
+            top_k: HashMap::new(),
+            in_flight: VecDeque::new(),
+            time: 0,
+            stats: StepStats::default(),
+            queued_since: None,
+        }
+    }
+
     /// Packs the samples of a batch, sends them to the device and binds dispatches anew where buffers grew.
     fn stage(&mut self, batch: &Batch, rows: std::ops::Range<usize>, training: bool) -> Result<(), EngineError> {
         let state = self.state.as_mut().ok_or_else(not_loaded)?;
@@ -153,6 +172,13 @@ impl DenseGpu {
         queue.write_buffer(&state.batch, 0, bytemuck::cast_slice(&self.packer.words));
         if let (true, Some(x)) = (dense, &state.x) {
             queue.write_buffer(x, 0, bytemuck::cast_slice(&self.packer.dense));
+        }
+        if let (true, Some(labels)) = (training, &state.dense_labels) {
+            let windows = &state.layers[state.layers.len() - 1].weights.windows;
+            for (w, buffer) in windows.iter().zip(&labels.windows) {
+                let matrix = pack::dense_labels(batch, w.first, w.rows, state.capacity);
+                queue.write_buffer(buffer, 0, bytemuck::cast_slice(&matrix));
+            }
         }
         Ok(())
     }
@@ -192,7 +218,7 @@ impl DenseGpu {
     ) -> Result<(), EngineError> {
         self.stage(batch, rows.clone(), false)?;
         if !self.top_k.contains_key(&k) {
-            self.top_k.insert(k, Kernel::top_k(&self.gpu, k)?);
+            self.top_k.insert(k, Kernel::top_k(&self.gpu, self.kernels.precision, k)?);
         }
         let kernel = &self.top_k[&k];
         let (state, plan) = match (&self.state, &self.plan) {
@@ -255,19 +281,21 @@ impl DenseGpu {
 impl Engine for DenseGpu {
     fn describe(&self) -> EngineInfo {
         let adapter = &self.gpu.adapter;
-        let tile = self.kernels.tile;
+        let tile = self.kernels.output_tile;
+        let mut notes = vec![
+            ("backend".into(), adapter.backend.clone()),
+            ("driver".into(), adapter.driver.clone()),
+            ("software".into(), adapter.software.to_string()),
+            ("timestamps".into(), self.gpu.timestamps.to_string()),
+            ("tile".into(), tile.to_string()),
+        ];
+        notes.extend(self.notes.clone());
         EngineInfo {
-            name: "dense-gpu".into(),
+            name: if self.dense_labels { "dense-gpu:as-published" } else { "dense-gpu" }.into(),
             device: adapter.name.clone(),
-            precision: "f32".into(),
+            precision: self.kernels.precision.to_string(),
             threads: 1,
-            notes: vec![
-                ("backend".into(), adapter.backend.clone()),
-                ("driver".into(), adapter.driver.clone()),
-                ("software".into(), adapter.software.to_string()),
-                ("timestamps".into(), self.gpu.timestamps.to_string()),
-                ("tile".into(), format!("{}x{}x{}", tile.rows(), tile.columns(), tile.bk)),
-            ],
+            notes,
         }
     }
 
@@ -283,7 +311,8 @@ impl Engine for DenseGpu {
         self.gpu.wait(None)?;
         self.gpu.forget();
         let capacity = self.settings.training.batch.max(1).next_multiple_of(4);
-        self.state = Some(State::new(&self.gpu, &self.kernels, shape, initial, capacity, self.max_binding)?);
+        let (gpu, kernels) = (&self.gpu, &self.kernels);
+        self.state = Some(State::new(gpu, kernels, shape, initial, capacity, self.max_binding, self.dense_labels)?);
         (self.time, self.stats, self.queued_since) = (0, StepStats::default(), None);
         self.gpu.wait(None)
     }

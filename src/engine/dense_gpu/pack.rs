@@ -42,6 +42,18 @@ impl StepHead {
     }
 }
 
+/// A window of the label matrix, `rows x capacity` with a row a label: 1/n where a sample has the label, else 0.
+pub(super) fn dense_labels(batch: &Batch, first: usize, rows: usize, capacity: usize) -> Vec<f32> {
+    let mut matrix = vec![0.0; rows * capacity];
+    for b in 0..batch.len() {
+        let truth = batch.labels(b);
+        for &label in truth.iter().filter(|&&label| (first..first + rows).contains(&(label as usize))) {
+            matrix[(label as usize - first) * capacity + b] = 1.0 / truth.len() as f32;
+        }
+    }
+    matrix
+}
+
 /// Packs batches, reusing its memory.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
@@ -53,6 +65,7 @@ pub(super) struct Packer {
     /// Touched features in each window of the first layer's rows.
     pub touched: Vec<u32>,
     keys: Vec<u64>,
+    entries: Vec<(u32, f32)>,
 }
 
 impl Packer {
@@ -123,7 +136,8 @@ impl Packer {
     fn inputs_by_feature(&mut self, batch: &Batch, rows: Range<usize>, windows: &[usize]) {
         let mut keys = std::mem::take(&mut self.keys);
         keys.clear();
-        let mut entries = Vec::new();
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.clear();
         for (sample, b) in rows.enumerate() {
             let Input::Sparse { indices, values } = batch.input(b) else { continue };
             for (&index, &value) in indices.iter().zip(values) {
@@ -156,7 +170,7 @@ impl Packer {
         self.words.extend_from_slice(&starts);
         self.head.f_windows = self.here();
         self.words.extend_from_slice(&window_starts);
-        self.keys = keys;
+        (self.keys, self.entries) = (keys, entries);
     }
 
     fn targets(

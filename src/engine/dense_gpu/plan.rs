@@ -2,13 +2,16 @@
 //! batch buffer and encodes the list.
 
 use super::gpu::Gpu;
-use super::kernels::{Kernel, Kernels};
+use super::kernels::{Kernel, Kernels, Tile};
 use super::matrix::{Bias, Matrix, vectors};
 use crate::engine::EngineError;
 use crate::network::{Parameters, Rows, Shape};
 
 /// Steps whose losses are kept apart in `totals`, so that a long run does not lose small ones to rounding.
 pub(super) const LOSS_SLOTS: usize = 1024;
+
+/// Workgroups that sum the loss over a dense label matrix.
+const LOSS_GROUPS: u32 = 512;
 
 /// Workgroups to cut the output layer's backward product into: a few for every multiprocessor of a large GPU.
 const SPLIT_GROUPS: usize = 512;
@@ -34,6 +37,8 @@ pub(super) struct State {
     /// Outputs of the hidden layers, and the gradients of their sums.
     activations: Vec<wgpu::Buffer>,
     gradients: Vec<wgpu::Buffer>,
+    /// 16-bit copies of the output weights, window by window; empty in f32.
+    half_weights: Vec<wgpu::Buffer>,
     /// `labels x capacity`, cut where the output weights are.
     pub logits: Vec<wgpu::Buffer>,
     softmax_partials: wgpu::Buffer,
@@ -43,6 +48,14 @@ pub(super) struct State {
     /// For each window of the first layer, the step at which a row last moved.
     stamps: Vec<wgpu::Buffer>,
     pub totals: wgpu::Buffer,
+    /// The label matrix of a step, laid out as the logits, and the loss's sums: only where it is fed densely.
+    pub dense_labels: Option<DenseLabels>,
+}
+
+/// See [`State::dense_labels`].
+pub(super) struct DenseLabels {
+    pub windows: Vec<wgpu::Buffer>,
+    sums: wgpu::Buffer,
 }
 
 impl State {
@@ -53,6 +66,7 @@ impl State {
         initial: &Parameters,
         capacity: usize,
         limit: u64,
+        dense_labels: bool,
     ) -> Result<Self, EngineError> {
         let output = initial.layers.len() - 1;
         let mut layers = Vec::new();
@@ -78,8 +92,15 @@ impl State {
             shape.hidden.iter().map(|&width| gpu.storage(what, rows_of(width))).collect()
         };
         let last = &layers[output].weights;
-        let logits = last.windows.iter().map(|w| gpu.storage("logits", (w.rows * capacity * 4) as u64));
-        let tiles = shape.labels.div_ceil(kernels.tile.rows());
+        let bytes = if kernels.precision.half() { 2 } else { 4 };
+        let logits = last.windows.iter().map(|w| gpu.storage("logits", (w.rows * capacity * bytes) as u64));
+        let mut half_weights = Vec::new();
+        if kernels.precision.half() {
+            for w in &last.windows {
+                half_weights.push(half_copy(gpu, &initial.layers[output].weights, last.width, w.first, w.rows)?);
+            }
+        }
+        let tiles = shape.labels.div_ceil(kernels.output_tile.rows());
         let split_rows = split_rows(kernels, shape, capacity, gpu.limits.max_storage_buffer_binding_size);
         let output_splits: usize = last.windows.iter().map(|w| w.rows.div_ceil(split_rows)).sum();
         // One buffer serves the backward product of every layer, one after another.
@@ -87,6 +108,13 @@ impl State {
         for layer in &layers[1..] {
             split_bytes = split_bytes.max(layer.weights.windows.len() as u64 * rows_of(layer.weights.width));
         }
+        let dense_labels = if dense_labels {
+            let windows = last.windows.iter().map(|w| gpu.storage("dense labels", (w.rows * capacity * 4) as u64));
+            let sums = gpu.storage("loss sums", u64::from(LOSS_GROUPS) * 4)?;
+            Some(DenseLabels { windows: windows.collect::<Result<_, _>>()?, sums })
+        } else {
+            None
+        };
         let stamps = layers[0].weights.windows.iter().map(|w| gpu.storage("row stamps", w.rows as u64 * 4));
         Ok(Self {
             shape: shape.clone(),
@@ -96,6 +124,7 @@ impl State {
             x: None,
             activations: hidden("activations")?,
             gradients: hidden("gradients")?,
+            half_weights,
             logits: logits.collect::<Result<_, _>>()?,
             softmax_partials: gpu.storage("softmax partials", (tiles * 2 * capacity * 4) as u64)?,
             normalizer: gpu.storage("normalizers", capacity as u64 * 4)?,
@@ -103,6 +132,7 @@ impl State {
             split_partials: gpu.storage("split sums", split_bytes)?,
             stamps: stamps.collect::<Result<_, _>>()?,
             totals: gpu.storage("loss", LOSS_SLOTS as u64 * 4)?,
+            dense_labels,
             layers,
         })
     }
@@ -125,16 +155,37 @@ impl State {
         Ok(changed)
     }
 
+    /// The output weights of a window as the forward and backward kernels read them.
+    fn output_weights(&self, window: usize) -> &wgpu::Buffer {
+        let full = &self.layers[self.layers.len() - 1].weights.windows[window].w;
+        self.half_weights.get(window).unwrap_or(full)
+    }
+
     /// Ends of the first layer's windows.
     pub fn input_windows(&self) -> Vec<usize> {
         self.layers[0].weights.windows.iter().map(|w| w.first + w.rows).collect()
     }
 }
 
+/// A window of rows rounded to f16, padded as the f32 rows are.
+fn half_copy(gpu: &Gpu, weights: &[f32], width: usize, first: usize, rows: usize) -> Result<wgpu::Buffer, EngineError> {
+    let padded = vectors(width) * 4;
+    let mut copy = vec![half::f16::ZERO; rows * padded];
+    for (to, from) in copy.chunks_exact_mut(padded).zip(weights[first * width..].chunks_exact(width)) {
+        to.iter_mut().zip(from).for_each(|(to, &from)| *to = half::f16::from_f32(from));
+    }
+    let buffer = gpu.storage("16-bit weights", (rows * padded * 2) as u64)?;
+    gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(&copy));
+    let submission = gpu.queue.submit([]);
+    gpu.wait(Some(submission))?;
+    Ok(buffer)
+}
+
 /// Labels that one workgroup sums over in the output layer's backward product: a multiple of 64.
 fn split_rows(kernels: &Kernels, shape: &Shape, capacity: usize, limit: u64) -> usize {
     let width = shape.hidden.last().copied().unwrap_or(1);
-    let tiles = capacity.div_ceil(kernels.tile.rows()) * width.div_ceil(kernels.tile.columns());
+    let tile = kernels.output_tile;
+    let tiles = capacity.div_ceil(tile.rows()) * width.div_ceil(tile.columns());
     let room = limit as usize / (capacity * vectors(width) * 16);
     let splits = (SPLIT_GROUPS / tiles).clamp(1, room.max(1));
     // Windows round up apart from each other; half as many again keeps within the room.
@@ -146,6 +197,11 @@ pub(super) struct Counts<'a> {
     pub samples: u32,
     /// Touched features in each window of the first layer.
     pub touched: &'a [u32],
+}
+
+/// Tiles that hold a batch's samples as rows.
+fn sample_tiles(tile: Tile) -> impl Fn(&Counts<'_>) -> u32 + 'static {
+    move |counts| counts.samples.div_ceil(tile.rows() as u32)
 }
 
 type Grid = Box<dyn Fn(&Counts<'_>) -> [u32; 3]>;
@@ -245,12 +301,6 @@ impl Planner<'_> {
         n.div_ceil(self.kernels.tile.columns()) as u32
     }
 
-    /// Tiles that hold a batch's samples as rows.
-    fn sample_tiles(&self) -> impl Fn(&Counts<'_>) -> u32 + 'static {
-        let rows = self.kernels.tile.rows() as u32;
-        move |counts| counts.samples.div_ceil(rows)
-    }
-
     fn output(&self) -> &DeviceLayer {
         &self.state.layers[self.state.layers.len() - 1]
     }
@@ -272,7 +322,7 @@ impl Planner<'_> {
                 let (begins, ends) = (usize::from(index == 0), usize::from(index == last));
                 if dense {
                     let dims = [w.first, w.rows, h, vectors(state.shape.inputs), begins, ends];
-                    let (tiles, columns) = (self.sample_tiles(), self.tile_columns(layer.weights.width));
+                    let (tiles, columns) = (sample_tiles(self.kernels.tile), self.tile_columns(layer.weights.width));
                     self.dispatch("layer_input", &dims, &[self.x()?, &w.w, bias, out], move |c| [tiles(c), columns, 1])
                 } else {
                     let columns = h.div_ceil(32) as u32;
@@ -289,7 +339,7 @@ impl Planner<'_> {
         for (w, bias) in layer.weights.windows.iter().zip(&layer.biases) {
             let dims = [w.first, w.rows, vectors(layer.weights.width), vectors(state.shape.hidden[index])];
             let buffers = [&state.activations[index - 1], &w.w, &bias.buffer, &state.activations[index]];
-            let (tiles, columns) = (self.sample_tiles(), self.tile_columns(w.rows));
+            let (tiles, columns) = (sample_tiles(self.kernels.tile), self.tile_columns(w.rows));
             to.push(self.dispatch("layer", &dims, &buffers, move |c| [tiles(c), columns, 1])?);
         }
         Ok(())
@@ -299,23 +349,48 @@ impl Planner<'_> {
         let state = self.state;
         let layer = self.output();
         let a = &state.activations[state.activations.len() - 1];
-        for ((w, bias), z) in layer.weights.windows.iter().zip(&layer.biases).zip(&state.logits) {
+        let tile = self.kernels.output_tile;
+        for (index, (w, bias)) in layer.weights.windows.iter().zip(&layer.biases).enumerate() {
             let dims = [w.first, w.rows, vectors(layer.weights.width), state.capacity / 4];
-            let rows = self.tile_rows(w.rows);
-            let columns = self.kernels.tile.columns() as u32;
-            let buffers = [&w.w, &bias.buffer, a, z, &state.softmax_partials];
+            let (rows, columns) = (w.rows.div_ceil(tile.rows()) as u32, tile.columns() as u32);
             // The sample tiles of one label tile run side by side and share its weights in cache.
-            to.push(self.dispatch("logits", &dims, &buffers, move |c| [c.samples.div_ceil(columns), rows, 1])?);
+            let grid = move |c: &Counts<'_>| [c.samples.div_ceil(columns), rows, 1];
+            let mut buffers = vec![state.output_weights(index), &bias.buffer, a, &state.logits[index]];
+            if self.kernels.precision.half() {
+                to.push(self.dispatch("logits_half", &dims, &buffers, grid)?);
+            } else {
+                buffers.push(&state.softmax_partials);
+                to.push(self.dispatch("logits", &dims, &buffers, grid)?);
+            }
         }
         Ok(())
     }
 
     fn softmax(&self) -> Result<Vec<Dispatch>, EngineError> {
         let state = self.state;
-        let vectors = (state.capacity / 4) as u32;
-        let dims = [state.shape.labels.div_ceil(self.kernels.tile.rows()), state.capacity / 4];
+        let vectors = state.capacity / 4;
+        let rows = self.kernels.output_tile.rows();
+        let mut to = Vec::new();
+        if self.kernels.precision.half() {
+            for (w, z) in self.output().weights.windows.iter().zip(&state.logits) {
+                let grid = [vectors.div_ceil(32) as u32, w.rows.div_ceil(rows) as u32, 1];
+                let dims = [w.first, w.rows, vectors, rows];
+                to.push(self.dispatch("statistics", &dims, &[z, &state.softmax_partials], move |_| grid)?);
+            }
+        }
+        let dims = [state.shape.labels.div_ceil(rows), vectors];
         let buffers = [&state.batch, &state.softmax_partials, &state.normalizer];
-        let mut to = vec![self.dispatch("normalize", &dims, &buffers, move |_| [vectors, 1, 1])?];
+        to.push(self.dispatch("normalize", &dims, &buffers, move |_| [vectors as u32, 1, 1])?);
+        if let Some(labels) = &state.dense_labels {
+            for (index, w) in self.output().weights.windows.iter().enumerate() {
+                let dims = [w.rows, vectors, usize::from(index == 0)];
+                let buffers = [&labels.windows[index], &state.logits[index], &state.normalizer, &labels.sums];
+                to.push(self.dispatch("loss_dense", &dims, &buffers, |_| [LOSS_GROUPS, 1, 1])?);
+            }
+            let buffers = [&labels.sums, &state.totals];
+            to.push(self.dispatch("loss_total", &[LOSS_GROUPS as usize], &buffers, |_| [1, 1, 1])?);
+            return Ok(to);
+        }
         for (w, z) in self.output().weights.windows.iter().zip(&state.logits) {
             let dims = [w.first, w.rows, state.capacity / 4];
             let buffers = [&state.batch, z, &state.normalizer, &state.totals];
@@ -329,11 +404,13 @@ impl Planner<'_> {
         let weights = &self.output().weights;
         let mut to = Vec::new();
         let mut splits = 0;
-        for (w, z) in weights.windows.iter().zip(&state.logits) {
+        let tile = self.kernels.output_tile;
+        for (index, w) in weights.windows.iter().enumerate() {
             let dims = [w.first, w.rows, vectors(weights.width), state.capacity / 4, state.split_rows, splits];
             let here = w.rows.div_ceil(state.split_rows);
-            let buffers = [&state.batch, z, &state.normalizer, &w.w, &state.split_partials];
-            let (tiles, columns) = (self.sample_tiles(), self.tile_columns(weights.width));
+            let (z, w) = (&state.logits[index], state.output_weights(index));
+            let buffers = [&state.batch, z, &state.normalizer, w, &state.split_partials];
+            let (tiles, columns) = (sample_tiles(tile), weights.width.div_ceil(tile.columns()) as u32);
             to.push(self.dispatch("back_output", &dims, &buffers, move |c| [tiles(c), columns, here as u32])?);
             splits += here;
         }
@@ -357,7 +434,7 @@ impl Planner<'_> {
         for (split, w) in weights.windows.iter().enumerate() {
             let o = vectors(state.shape.hidden[index]);
             let dims = [w.first, w.rows, vectors(weights.width), state.capacity / 4, o, split];
-            let (tiles, columns) = (self.sample_tiles(), self.tile_columns(weights.width));
+            let (tiles, columns) = (sample_tiles(self.kernels.tile), self.tile_columns(weights.width));
             let buffers = [&state.gradients[index], &w.w, &state.split_partials];
             to.push(self.dispatch("back_hidden", &dims, &buffers, move |c| [tiles(c), columns, 1])?);
         }
@@ -370,10 +447,14 @@ impl Planner<'_> {
         let mut to = Vec::new();
         let layer = self.output();
         let a = &state.activations[state.activations.len() - 1];
-        for ((w, bias), z) in layer.weights.windows.iter().zip(&layer.biases).zip(&state.logits) {
-            let dims = [w.first, w.rows, vectors(layer.weights.width), state.capacity / 4];
-            let grid = [self.tile_columns(layer.weights.width), self.tile_rows(w.rows), 1];
-            let buffers = [&state.batch, z, &state.normalizer, a, &w.w, &w.m, &w.v, &bias.buffer];
+        let tile = self.kernels.output_tile;
+        for (index, (w, bias)) in layer.weights.windows.iter().zip(&layer.biases).enumerate() {
+            let width = layer.weights.width;
+            let dims = [w.first, w.rows, vectors(width), state.capacity / 4];
+            let grid = [width.div_ceil(tile.columns()) as u32, w.rows.div_ceil(tile.rows()) as u32, 1];
+            let z = &state.logits[index];
+            let mut buffers = vec![&state.batch, z, &state.normalizer, a, &w.w, &w.m, &w.v, &bias.buffer];
+            buffers.extend(state.half_weights.get(index));
             to.push(self.dispatch("update_output", &dims, &buffers, move |_| grid)?);
         }
         for index in 0..state.layers.len() - 1 {

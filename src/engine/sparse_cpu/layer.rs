@@ -74,8 +74,8 @@ impl SparseLayer {
         self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
     }
 
-    /// Computes the logits of all active pairs.
-    pub fn forward(&mut self, x: Queries<'_>, sets: &ActiveSets) {
+    /// Computes the logits of all active pairs; `corrections` are added to them, by neuron.
+    pub fn forward(&mut self, x: Queries<'_>, sets: &ActiveSets, corrections: Option<&[f32]>) {
         let Self { weights, bias, chunks, per_chunk } = self;
         let (stride, per_chunk, neurons) = (weights.stride, *per_chunk, weights.rows);
         chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).enumerate().for_each(|(c, (chunk, w))| {
@@ -86,7 +86,8 @@ impl SparseLayer {
             let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
             (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
             for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
-                let bias = bias.b[first + *row as usize];
+                let neuron = first + *row as usize;
+                let bias = bias.b[neuron] + corrections.map_or(0.0, |c| c[neuron]);
                 for z in &mut chunk.values[span[0] as usize..span[1] as usize] {
                     *z += bias;
                 }
@@ -125,14 +126,14 @@ impl SparseLayer {
     /// Softmax over each sample's active neurons and multi-label cross-entropy: turns logits into gradients and returns
     /// the summed loss of the `samples` samples. `targets` are sorted by neuron, then sample, and must be active; a
     /// sample without target gets no gradient. Gradients are divided by `samples`.
-    pub fn softmax_gradient(&mut self, samples: usize, targets: &[Target]) -> f64 {
+    pub fn softmax_gradient(&mut self, samples: usize, targets: &[Target], corrections: Option<&[f32]>) -> f64 {
         let per_chunk = self.per_chunk;
         let mut labelled = vec![false; samples];
         for target in targets {
             labelled[target.1 as usize] = true;
         }
         self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
-            chunk.find_targets(targets, (c * per_chunk) as u32, per_chunk as u32);
+            chunk.find_targets(targets, (c * per_chunk) as u32, per_chunk as u32, corrections);
             chunk.by_sample.clear();
             chunk.by_sample.resize(samples, f32::NEG_INFINITY);
             for (&z, &s) in chunk.values.iter().zip(&chunk.columns) {
@@ -241,8 +242,8 @@ impl SparseLayer {
 }
 
 impl Chunk {
-    /// Finds the pairs of the targets that lie in neurons `first..first + count`.
-    fn find_targets(&mut self, targets: &[Target], first: u32, count: u32) {
+    /// Finds the pairs of the targets that lie in neurons `first..first + count`, and takes corrections off them.
+    fn find_targets(&mut self, targets: &[Target], first: u32, count: u32, corrections: Option<&[f32]>) {
         self.targets.clear();
         let from = targets.partition_point(|t| t.0 < first);
         let to = targets.partition_point(|t| t.0 < first + count);
@@ -250,6 +251,7 @@ impl Chunk {
             let row = self.rows.binary_search(&(neuron - first)).expect("true labels are active");
             let (start, end) = (self.starts[row] as usize, self.starts[row + 1] as usize);
             let column = self.columns[start..end].binary_search(&sample).expect("true labels are active");
+            self.values[start + column] -= corrections.map_or(0.0, |c| c[neuron as usize]);
             self.targets.push(((start + column) as u32, mass));
         }
     }

@@ -149,7 +149,7 @@ impl Net {
         let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
         selection.select(step, queries, layer.neurons(), sets);
         clock.lap(Phase::Select);
-        layer.forward(queries, sets);
+        layer.forward(queries, sets, selection.corrections().filter(|_| training));
         if !output {
             let stride = self.layers[index + 1].weights.stride;
             self.x[index + 1].resize(samples * stride, 0.0);
@@ -186,7 +186,7 @@ impl Net {
             self.shared_forward(batch, step, phases)
         } else {
             self.layer(batch, last, step, true, phases);
-            self.layers[last].softmax_gradient(batch.len(), &self.targets)
+            self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
         };
         self.backward(batch, adam, phases);
         loss

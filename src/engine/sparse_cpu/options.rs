@@ -19,7 +19,9 @@ pub struct Options {
     pub count: usize,
     /// One active set for the whole batch (its labels and `count` further neurons) instead of one a sample.
     pub shared: bool,
-    /// With `shared`: correct the logits of sampled neurons for their probability of being in the set, so that the sum
+    /// The samples of a batch share their random neurons, each beside its own labels.
+    pub shared_negatives: bool,
+    /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
     /// over the set estimates the sum over all neurons.
     pub correct: bool,
     /// Hash tables, for `lsh-cpu`.
@@ -45,6 +47,7 @@ impl Default for Options {
             output: Output::default(),
             count: 1000,
             shared: false,
+            shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
             huge_pages: HugePages::Ask,
@@ -72,7 +75,9 @@ impl Options {
             Output::All => Box::new(All),
             Output::Lsh => Box::new(self.lsh(settings, neurons)?),
             Output::Uniform | Output::Frequency => {
-                Box::new(Random::new(self.sampler(settings, count)?, self.count, settings.seed))
+                let sampler = self.sampler(settings, count)?;
+                let random = Random::new(sampler, self.count, self.shared_negatives, settings.seed);
+                Box::new(if self.correct { random.corrected(count) } else { random })
             }
             Output::TopK => Box::new(TopK { count: self.count }),
         })

@@ -1,6 +1,7 @@
-//! What a kernel needs of a vector register. [`super::generic`] is written once over this trait; `avx512` and `avx2`
-//! implement it and compile the kernels for their instructions.
+//! What a kernel needs of a vector register. See [`super`].
 
+use crate::kernels::NORMAL;
+use half::bf16;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 /// A register of `LANES` f32.
@@ -23,6 +24,16 @@ pub(super) trait Vector: Copy {
     unsafe fn store_first(self, to: *mut f32, n: usize);
     /// `from[indices[lane]]`, the indices below 2³¹.
     unsafe fn gather(from: *const f32, indices: *const u32) -> Self;
+    unsafe fn load_bf16(from: *const bf16) -> Self;
+    /// To the nearest, halves away from zero.
+    unsafe fn store_bf16(self, to: *mut bf16);
+    /// Up or down, the likelier the nearer: adds the upper half of `noise + lane * GOLDEN` to what is cut off, and
+    /// cuts ([`crate::kernels::compact`]).
+    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32);
+    /// f32 from two halves, see [`crate::kernels::compact::join`].
+    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self;
+    /// f32 in two halves, see [`crate::kernels::compact::split`].
+    unsafe fn store_split(self, high: *mut bf16, low: *mut i16);
 
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
@@ -35,6 +46,8 @@ pub(super) trait Vector: Copy {
     unsafe fn min(self, other: Self) -> Self;
     unsafe fn div(self, other: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
+    /// Zero where none of `bits` is set.
+    unsafe fn keep(self, bits: u32) -> Self;
     /// The nearest integer.
     unsafe fn round(self) -> Self;
     /// `self * 2^exponent`, `exponent` an integer in -252..=252; overflows to ∞ and underflows to 0.
@@ -44,7 +57,7 @@ pub(super) trait Vector: Copy {
     /// Largest lane.
     unsafe fn largest(self) -> f32;
 
-    /// e^self, to 2 units in the last place; 0 below -104, ∞ above 88.73, NaN for NaN.
+    /// e^self, to 2 units in the last place; 0 where that is below the normal numbers, ∞ above 88.73, NaN for NaN.
     ///
     /// x = n ln 2 + r with |r| <= ln 2 / 2; the Taylor series of e^r to degree 7 errs by less than 6e-9.
     #[inline(always)]
@@ -62,7 +75,7 @@ pub(super) trait Vector: Copy {
             for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
                 sum = sum.mul_add(r, Self::splat(coefficient));
             }
-            sum.scale(n)
+            sum.scale(n).keep(NORMAL)
         }
     }
 }
@@ -70,16 +83,14 @@ pub(super) trait Vector: Copy {
 /// How many bytes ahead of the work the prefetches run.
 pub(super) const AHEAD_BYTES: usize = 24 << 10;
 
-/// Asks for the cache lines of `bytes` bytes at `at`; never faults, whatever the address.
+/// Asks for the cache line at `at`; never faults, whatever the address.
 ///
 /// Into the second-level cache and far ahead, because a line on its way to the first level holds one of the core's 16
 /// or so fill buffers for the whole latency of memory, which is what limits random reads (on a Sapphire Rapids core 9
 /// GB/s, with or without such prefetches); the second level keeps 48 lines on their way (11.5 GB/s, and 21 for 14 when
 /// rows are also written). Too near ahead is worse than nothing: the read then finds its line still on the way.
 #[inline(always)]
-pub(super) fn prefetch<T>(at: *const T, bytes: usize) {
-    for line in (0..bytes).step_by(64) {
-        // SAFETY: a hint.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.cast::<i8>().wrapping_add(line)) }
-    }
+pub(super) fn prefetch(at: *const i8) {
+    // SAFETY: a hint.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at) }
 }
