@@ -5,7 +5,7 @@
 
 use super::LANES;
 #[cfg(target_arch = "x86_64")]
-use super::vector::Vector;
+use super::x86::vector::Vector;
 
 /// Defines a function that runs the version for the CPU's kernel set.
 macro_rules! dispatched {

@@ -8,7 +8,7 @@
 use super::layer::Target;
 use super::state::{Bias, Matrix};
 use crate::engine::common::Shards;
-use crate::kernels::gemm::{Strided, gemm};
+use crate::kernels::gemm::Product;
 use crate::kernels::softmax::{exp_block, row_sums};
 use crate::kernels::{AdamRows, LANES, kernels};
 use crate::network::AdamStep;
@@ -86,8 +86,8 @@ impl Shared {
                 chunk.take(neurons, weights, bias, corrections);
                 let rows = neurons.len();
                 chunk.z.resize(rows * samples, 0.0);
-                let w = Strided::rows(&chunk.w, stride);
-                gemm((rows, samples, stride), w, &inputs.columns, samples, &mut chunk.z, samples, false);
+                let dims = (rows, samples, stride);
+                Product::rows(dims, &chunk.w, stride, &inputs.columns, samples).run(&mut chunk.z);
                 chunk.find_targets(targets, corrections, samples);
                 chunk.max.resize(samples, 0.0);
                 chunk.sum.resize(samples, 0.0);
@@ -137,11 +137,11 @@ impl Shared {
             chunk.db.resize(rows, 0.0);
             row_sums(&chunk.z, samples, &mut chunk.db);
             chunk.dx.resize(samples * stride, 0.0);
-            let g = Strided::transposed(&chunk.z, samples);
-            gemm((samples, stride, rows), g, &chunk.w, stride, &mut chunk.dx, stride, false);
+            let dims = (samples, stride, rows);
+            Product::transposed(dims, &chunk.z, samples, &chunk.w, stride).run(&mut chunk.dx);
             chunk.dw.resize(rows * stride, 0.0);
-            let g = Strided::rows(&chunk.z, samples);
-            gemm((rows, stride, samples), g, &inputs.rows, stride, &mut chunk.dw, stride, false);
+            let dims = (rows, stride, samples);
+            Product::rows(dims, &chunk.z, samples, &inputs.rows, stride).run(&mut chunk.dw);
             let (first, last) = (chunk.neurons[0] as usize, chunk.neurons[rows - 1] as usize);
             let span = first * stride..(last + 1) * stride;
             // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
