@@ -8,6 +8,7 @@ use slidebench::lsh::{
     Corrections, Family, Hasher, IncrementalSimHash, Insertion, LshSettings, Monitor, Packing, Rebuild,
     RebuildSchedule, RebuildSettings, Simd, Tables, collision, schedule::Policy,
 };
+use slidebench::selection::{ActiveSets, Counts, HashedSettings, Lsh, Neurons, Queries, Selection};
 use std::collections::{BTreeMap, BTreeSet};
 
 const FAMILIES: [Family; 5] = [Family::Simhash, Family::Wta, Family::Dwta, Family::Minhash, Family::Mips];
@@ -263,6 +264,7 @@ fn a_right_setting_is_told_of_every_wrong_one() {
     assert!(refused(LshSettings { family: Family::Minhash, top: 0, ..d() }).contains("top"));
     assert!(refused(LshSettings { family: Family::Simhash, bits: 31, ..d() }).contains("bits"));
     assert!(refused(LshSettings { family: Family::Simhash, sparsity: 0, ..d() }).contains("sparsity"));
+    assert!(refused(LshSettings { incremental: true, ..d() }).contains("simhash"));
     assert!(Hasher::new(&d(), 0, 1).is_err());
 }
 
@@ -725,6 +727,54 @@ fn the_monitor_tells_the_share_of_flipped_codes() {
         weights.chunks_mut(64).take(500).for_each(|row| row.iter_mut().for_each(|w| *w = -*w));
         let flipped = monitor.flipped(&hasher, &weights, 64, 1000);
         assert!((0.25..=0.5).contains(&flipped), "{family:?}: {flipped}");
+    }
+}
+
+// The selection that asks the tables
+
+/// The counts of 32 samples, step after step, while the weights move.
+fn selected(lsh: LshSettings) -> (Vec<Vec<Counts>>, Vec<bool>) {
+    let settings = HashedSettings { lsh, ..HashedSettings::default() };
+    let mut selection = Lsh::new(&settings, 64, 3000, 1).unwrap();
+    let (mut weights, bias) = (normal(3000 * 64, 0.1, 1), vec![0.0; 3000]);
+    let x = relu(normal(32 * 64, 1.0, 2));
+    let mut sets = ActiveSets::new(3000);
+    let (mut counts, mut rebuilt) = (Vec::new(), Vec::new());
+    for step in 0..12 {
+        let neurons = Neurons { weights: &weights, bias: &bias, width: 64, stride: 64 };
+        rebuilt.push(selection.prepare(step, neurons));
+        sets.reset(32);
+        selection.select(step, Queries { x: &x, width: 64, stride: 64 }, neurons, &mut sets);
+        counts.push(sets.counts().to_vec());
+        weights.iter_mut().zip(normal(3000 * 64, 0.02, 10 + step)).for_each(|(w, change)| *w += change);
+    }
+    (counts, rebuilt)
+}
+
+#[test]
+fn the_selection_heeds_the_settings() {
+    let rebuild = RebuildSettings { every: 4, ..RebuildSettings::default() };
+    let simhash = LshSettings { family: Family::Simhash, tables: 8, rebuild, ..LshSettings::default() };
+    let (counts, rebuilt) = selected(simhash.clone());
+    assert_eq!((0..12).filter(|&step| rebuilt[step]).collect::<Vec<_>>(), [0, 4, 8]);
+    assert_ne!(counts[3], counts[4]);
+
+    let incremental = selected(LshSettings { incremental: true, ..simhash.clone() });
+    assert_eq!(incremental, (counts.clone(), rebuilt));
+
+    let (probed, _) = selected(LshSettings { probes: 4, ..simhash.clone() });
+    let total = |counts: &[Vec<Counts>]| counts.iter().flatten().map(|counts| counts.selected).sum::<u32>();
+    assert!(total(&probed) > 2 * total(&counts));
+
+    let redrawn = RebuildSettings { redraw: 1, ..rebuild };
+    let (redrawn, _) = selected(LshSettings { rebuild: redrawn, incremental: true, ..simhash.clone() });
+    assert_eq!(redrawn[3], counts[3]);
+    assert_ne!(redrawn[4], counts[4]);
+
+    for (share, expected) in [(0.0, vec![0, 4, 8]), (0.15, vec![0, 8]), (1.0, vec![0])] {
+        let rebuild = RebuildSettings { policy: Policy::OnChange, share, ..rebuild };
+        let (_, rebuilt) = selected(LshSettings { rebuild, ..simhash.clone() });
+        assert_eq!((0..12).filter(|&step| rebuilt[step]).collect::<Vec<_>>(), expected, "share {share}");
     }
 }
 

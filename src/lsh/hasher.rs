@@ -67,6 +67,9 @@ impl Hasher {
         if !(1..=MOST_BITS).contains(&settings.bits) {
             return Err(LshError::new("bits", settings.bits, format!("a number from 1 to {MOST_BITS}")));
         }
+        if settings.incremental && settings.family != Family::Simhash {
+            return Err(LshError::new("incremental", true, "false, or family = \"simhash\""));
+        }
         let most_probes = if settings.family == Family::Minhash { 1 } else { 1_usize << settings.bits.min(20) };
         if settings.probes > most_probes {
             let family = settings.family;

@@ -67,6 +67,9 @@ pub struct LshSettings {
     pub insertion: Insertion,
     /// Buckets a query asks in each table: its own, then the likeliest neighbours.
     pub probes: usize,
+    /// SimHash: a rebuild corrects kept projections by the weights that changed instead of hashing all rows; the same
+    /// tables at the price of 4·(K·T + d) bytes a neuron.
+    pub incremental: bool,
     pub rebuild: RebuildSettings,
 }
 
@@ -84,6 +87,7 @@ impl Default for LshSettings {
             capacity: 128,
             insertion: Insertion::Fifo,
             probes: 1,
+            incremental: false,
             rebuild: RebuildSettings::default(),
         }
     }

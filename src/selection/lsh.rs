@@ -3,7 +3,7 @@
 use super::random::{Sampler, stream};
 use super::{ActiveSets, Counts, Marks, Neurons, Queries, Selection};
 use crate::lsh::schedule::Policy;
-use crate::lsh::{Hasher, LshError, LshSettings, Monitor, Rebuild, RebuildSchedule, Tables};
+use crate::lsh::{Hasher, IncrementalSimHash, LshError, LshSettings, Monitor, Rebuild, RebuildSchedule, Tables};
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -77,6 +77,8 @@ pub struct Lsh {
     settings: HashedSettings,
     hasher: Hasher,
     tables: Tables,
+    /// Kept projections, where rebuilds are incremental.
+    projections: Option<IncrementalSimHash>,
     schedule: RebuildSchedule,
     built: bool,
     redraws: u64,
@@ -103,6 +105,7 @@ impl Lsh {
         }
         Ok(Self {
             tables: Tables::new(&hasher, neurons),
+            projections: projections(&hasher, neurons)?,
             schedule: RebuildSchedule::new(settings.lsh.rebuild)?,
             settings: settings.clone(),
             hasher,
@@ -167,6 +170,10 @@ impl Lsh {
     }
 }
 
+fn projections(hasher: &Hasher, neurons: usize) -> Result<Option<IncrementalSimHash>, LshError> {
+    hasher.settings().incremental.then(|| IncrementalSimHash::new(hasher, neurons)).transpose()
+}
+
 /// Collisions by neuron of one sample, and the neurons that have any.
 #[derive(Debug, Default)]
 struct Collisions {
@@ -207,8 +214,16 @@ impl Selection for Lsh {
             self.redraws += 1;
             let seed = self.seed.wrapping_add(self.redraws);
             self.hasher = Hasher::new(&self.settings.lsh, neurons.width, seed).expect("settings were accepted before");
+            self.projections = projections(&self.hasher, neurons.bias.len()).expect("settings were accepted before");
         }
-        self.tables.build(&self.hasher, neurons.weights, neurons.stride, self.seed ^ step);
+        match &mut self.projections {
+            None => self.tables.rehash(&self.hasher, neurons.weights, neurons.stride),
+            Some(projections) => {
+                projections.update(neurons.weights, neurons.stride);
+                self.tables.rehash_from(projections);
+            }
+        }
+        self.tables.insert(self.seed ^ step);
         if self.settings.lsh.rebuild.policy == Policy::OnChange {
             self.monitor = Monitor::new(&self.hasher, neurons.weights, neurons.stride, neurons.bias.len());
         }
@@ -275,7 +290,8 @@ impl Selection for Lsh {
     }
 
     fn bytes(&self) -> u64 {
-        self.tables.bytes() + 4 * self.codes.iter().map(|codes| codes.capacity() as u64).sum::<u64>()
+        let projections = self.projections.as_ref().map_or(0, IncrementalSimHash::bytes);
+        projections + self.tables.bytes() + 4 * self.codes.iter().map(|codes| codes.capacity() as u64).sum::<u64>()
     }
 
     fn notes(&self) -> Vec<(String, String)> {
