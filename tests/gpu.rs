@@ -153,6 +153,7 @@ fn two_hidden_layers_dense_input() {
 fn three_hidden_layers() {
     follows_reference(shape(37, &[19, 130, 21], 301), false, Rows::Lazy, None);
     follows_reference(shape(5, &[7, 6, 3], 9), true, Rows::Lazy, None);
+    follows_reference(shape(1, &[1], 3), false, Rows::Lazy, None);
 }
 
 /// A binding of 68 KB holds 128 rows of 132 weights: the output layer, a hidden layer and the input layer all need

@@ -10,7 +10,7 @@
 //!    as they are loaded, and the few targets of a sparse label list are taken off as extra columns of the product.
 //!
 //! Every sum has a fixed order: the same batches give the same bits on the same adapter. Matrices larger than a
-//! binding may be are held in windows of whole rows ([`matrix`](self)); buffers are as many as that needs.
+//! binding may be lie in windows of whole rows, each in buffers of its own.
 
 mod cost;
 mod gpu;
@@ -20,6 +20,8 @@ mod options;
 mod pack;
 mod plan;
 mod probe;
+#[cfg(test)]
+mod tests;
 mod tune;
 
 pub use gpu::{AdapterSummary, adapters};
