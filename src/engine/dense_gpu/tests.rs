@@ -78,9 +78,9 @@ fn cost_of_the_published_step() {
 #[test]
 fn samples_outside_the_network_are_named() {
     let shape = Shape { inputs: 3, hidden: vec![6], labels: 9 };
-    let outcome = Packer::default().pack(&batch(), 0..2, &shape, &[3], 4, true);
+    let outcome = Packer::default().pack(&batch(), 0..2, &shape, &[3], 4, Purpose::Train { sample: None });
     assert!(matches!(outcome, Err(EngineError::Failed(message)) if message.contains("feature 3")));
     let shape = Shape { inputs: 5, hidden: vec![6], labels: 2 };
-    let outcome = Packer::default().pack(&batch(), 0..2, &shape, &[5], 4, true);
+    let outcome = Packer::default().pack(&batch(), 0..2, &shape, &[5], 4, Purpose::Train { sample: None });
     assert!(matches!(outcome, Err(EngineError::Failed(message)) if message.contains("label 2")));
 }
