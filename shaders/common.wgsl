@@ -29,7 +29,8 @@ struct Step {
     p_values: u32,
     // Labels of each sample.
     label_counts: u32,
-    pad0: u32,
+    // The sampled labels, ascending, where softmax is sampled.
+    s_labels: u32,
     pad1: u32,
     pad2: u32,
 }

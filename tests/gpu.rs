@@ -153,6 +153,7 @@ fn two_hidden_layers_dense_input() {
 fn three_hidden_layers() {
     follows_reference(shape(37, &[19, 130, 21], 301), false, Rows::Lazy, None);
     follows_reference(shape(5, &[7, 6, 3], 9), true, Rows::Lazy, None);
+    follows_reference(shape(1, &[1], 3), false, Rows::Lazy, None);
 }
 
 /// A binding of 68 KB holds 128 rows of 132 weights: the output layer, a hidden layer and the input layer all need
@@ -185,6 +186,47 @@ fn as_published_trains_the_same_network() {
     if let Ok(engine) = built {
         assert_eq!(engine.describe().name, "dense-gpu:as-published");
     }
+}
+
+/// Sampled softmax over all labels is softmax, fetched and put back row by row, also across windows. Over a share, a
+/// step moves exactly the sampled rows, true labels among them, and prediction still ranks every label.
+#[test]
+fn sampled_softmax() {
+    for limit in [1 << 30, 70_000] {
+        let options = toml::Table::from_iter([
+            ("sampled".to_string(), 1.0.into()),
+            ("max-binding-bytes".to_string(), limit.into()),
+        ]);
+        follows_reference_with(shape(37, &[128], 301), false, Rows::Lazy, options);
+    }
+
+    let shape = shape(37, &[20], 301);
+    let training = Training { batch: 8, ..Training::default() };
+    let mut settings = settings(&shape, &training);
+    settings.options.insert("sampled".into(), 0.2.into());
+    let Some(mut engine) = engine(&settings) else { return };
+    let initial = Parameters::new(&shape, Init::Glorot, 3);
+    engine.load(&initial).unwrap();
+    let batch = &batches(&shape, &training, false, 1)[0];
+    engine.step(batch).unwrap();
+    let stats = engine.finish().unwrap();
+    let active = stats.active.unwrap();
+    assert_eq!(active.mean, 61.0);
+    // ln 61 instead of ln 301 as long as nothing is learned; six of eight samples have labels.
+    assert!((stats.loss / (0.75 * 61f64.ln()) - 1.0).abs() < 0.1, "{}", stats.loss);
+    let trained = engine.parameters().unwrap();
+    let rows = |p: &Parameters| p.layers[1].weights.chunks(20).map(<[f32]>::to_vec).collect::<Vec<_>>();
+    let moved: Vec<bool> = rows(&initial).iter().zip(rows(&trained)).map(|(a, b)| *a != b).collect();
+    assert_eq!(moved.iter().filter(|&&moved| moved).count(), 61);
+    assert!(batch.labels.iter().all(|&label| moved[label as usize]));
+    assert_eq!(trained.layers[1].bias.iter().filter(|&&bias| bias != 0.0).count(), 61);
+    assert_eq!(engine.predict(batch, 301).unwrap().labels.len(), 301 * 8);
+
+    // Two labels of 301 are fewer than the batch has.
+    settings.options.insert("sampled".into(), 0.004.into());
+    let mut engine = dense_gpu::build(&settings).unwrap();
+    engine.load(&initial).unwrap();
+    assert!(matches!(engine.step(batch), Err(EngineError::Settings(message)) if message.contains("larger share")));
 }
 
 /// 16-bit output weights and logits against their f32 twin: the losses of 20 steps within 2e-3 relative, parameters

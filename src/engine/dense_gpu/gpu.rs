@@ -159,9 +159,7 @@ impl Gpu {
         }));
         let seen = trouble.clone();
         device.set_device_lost_callback(move |reason, message| {
-            if reason != wgpu::DeviceLostReason::Destroyed {
-                note(&seen, Trouble::Lost(message));
-            }
+            note(&seen, Trouble::Lost(if message.is_empty() { format!("{reason:?}") } else { message }));
         });
         let timestamps = features.contains(wgpu::Features::TIMESTAMP_QUERY);
         Ok(Self { device, queue, adapter: summary, limits, timestamps, trouble, allocated: AtomicU64::new(0) })
@@ -280,8 +278,11 @@ impl Gpu {
 }
 
 fn note(seen: &Mutex<Option<Trouble>>, trouble: Trouble) {
-    // The first trouble explains the rest.
-    seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get_or_insert(trouble);
+    let mut seen = seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    // The first trouble explains the rest, and a lost device explains everything.
+    if seen.is_none() || matches!(trouble, Trouble::Lost(_)) {
+        *seen = Some(trouble);
+    }
 }
 
 /// A message without line breaks, for a cell of a record.

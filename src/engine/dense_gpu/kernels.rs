@@ -132,7 +132,7 @@ macro_rules! source {
     };
 }
 
-const SOURCES: [Source; 18] = [
+const SOURCES: [Source; 20] = [
     source!("gather", "uurrrw", None),
     source!("layer", "uurrrw", Layer),
     source!("layer_input", "uurrrw", Layer),
@@ -143,6 +143,8 @@ const SOURCES: [Source; 18] = [
     source!("loss", "uurrrw", None),
     source!("loss_dense", "uurrrw", None),
     source!("loss_total", "uurw", None),
+    source!("rows_in", "uurrw", None),
+    source!("rows_out", "uurrw", None),
     source!("back_output", "uurrrrw", Output),
     source!("back_hidden", "uurrw", Layer),
     source!("reduce", "uurrw", None),

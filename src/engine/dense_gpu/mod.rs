@@ -10,7 +10,7 @@
 //!    as they are loaded, and the few targets of a sparse label list are taken off as extra columns of the product.
 //!
 //! Every sum has a fixed order: the same batches give the same bits on the same adapter. Matrices larger than a
-//! binding may be are held in windows of whole rows ([`matrix`](self)); buffers are as many as that needs.
+//! binding may be lie in windows of whole rows, each in buffers of its own.
 
 mod cost;
 mod gpu;
@@ -20,21 +20,25 @@ mod options;
 mod pack;
 mod plan;
 mod probe;
+mod sample;
+#[cfg(test)]
+mod tests;
 mod tune;
 
 pub use gpu::{AdapterSummary, adapters};
 pub use kernels::validate_shaders;
 pub use probe::{Roofline, roofline};
 
-use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
+use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
 use crate::network::{Layer, Order, Parameters};
 use gpu::Gpu;
 use kernels::{Kernel, Kernels};
 use options::Options;
-use pack::Packer;
-use plan::{Counts, Dispatch, LOSS_SLOTS, Plan, State};
+use pack::{Packer, Purpose};
+use plan::{Counts, Dispatch, Feed, LOSS_SLOTS, Plan, State};
 use rayon::prelude::*;
+use sample::Sampler;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -48,7 +52,8 @@ const TOP_K_CHUNK: usize = 4096;
 /// Builds the engine.
 ///
 /// Options: `precision` (`"f32"`, or `"f16"` for 16-bit output weights and logits), `matrix-units` (false keeps f16
-/// products off them), `tile` (`"128x128x16"`; measured and chosen otherwise), `upload-dense-labels` (see
+/// products off them), `tile` (`"128x128x16"`; measured and chosen otherwise), `sampled` (`0.05`: softmax over that share
+/// of the labels in training, drawn anew every step and shared by the batch), `upload-dense-labels` (see
 /// [`build_as_published`]) and `max-binding-bytes` (an upper bound on one binding, to test windows).
 ///
 /// # Errors
@@ -80,6 +85,7 @@ struct DenseGpu {
     settings: EngineSettings,
     max_binding: u64,
     dense_labels: bool,
+    sampler: Option<Sampler>,
     /// What was tried when kernels were chosen.
     notes: Vec<(String, String)>,
     gpu: Arc<Gpu>,
@@ -93,8 +99,9 @@ struct DenseGpu {
     in_flight: VecDeque<wgpu::SubmissionIndex>,
     /// Steps since `load`.
     time: u64,
-    /// Since the last `finish`.
+    /// Since the last `finish`; `true_labels` counts those in the samples.
     stats: StepStats,
+    true_labels: f64,
     queued_since: Option<Instant>,
 }
 
@@ -141,6 +148,7 @@ impl DenseGpu {
         Self {
             max_binding: options.max_binding.min(gpu.limits.max_storage_buffer_binding_size),
             dense_labels: options.dense_labels,
+            sampler: options.sampled.map(|share| Sampler::new(settings.shape.labels, share, settings.seed)),
             notes: Vec::new(),
             settings,
             kernels,
@@ -153,6 +161,7 @@ impl DenseGpu {
             in_flight: VecDeque::new(),
             time: 0,
             stats: StepStats::default(),
+            true_labels: 0.0,
             queued_since: None,
         }
     }
@@ -161,7 +170,15 @@ impl DenseGpu {
     fn stage(&mut self, batch: &Batch, rows: std::ops::Range<usize>, training: bool) -> Result<(), EngineError> {
         let state = self.state.as_mut().ok_or_else(not_loaded)?;
         let dense = matches!(batch.inputs, Inputs::Dense { .. });
-        self.packer.pack(batch, rows, &state.shape, &state.input_windows(), state.capacity, training)?;
+        let purpose = if !training {
+            Purpose::Predict
+        } else if let Some(sampler) = &mut self.sampler {
+            sampler.draw(batch)?;
+            Purpose::Train { sample: Some(&sampler.chosen) }
+        } else {
+            Purpose::Train { sample: None }
+        };
+        self.packer.pack(batch, rows, &state.shape, &state.input_windows(), state.capacity, purpose)?;
         let changed = state.reserve(&self.gpu, self.packer.words.len(), dense)?;
         if changed || self.plan.as_ref().is_none_or(|(kind, _)| *kind != dense) {
             let plan = Plan::new(&self.gpu, &self.kernels, state, dense, self.settings.training.input_rows)?;
@@ -174,8 +191,7 @@ impl DenseGpu {
             queue.write_buffer(x, 0, bytemuck::cast_slice(&self.packer.dense));
         }
         if let (true, Some(labels)) = (training, &state.dense_labels) {
-            let windows = &state.layers[state.layers.len() - 1].weights.windows;
-            for (w, buffer) in windows.iter().zip(&labels.windows) {
+            for (w, buffer) in state.output.layer.weights.windows.iter().zip(&labels.windows) {
                 let matrix = pack::dense_labels(batch, w.first, w.rows, state.capacity);
                 queue.write_buffer(buffer, 0, bytemuck::cast_slice(&matrix));
             }
@@ -190,8 +206,11 @@ impl DenseGpu {
     fn encode_step(&self, plan: &Plan) -> wgpu::CommandBuffer {
         let counts = self.counts();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let phases: [&[&[Dispatch]]; Clock::PASSES] =
-            [&[&plan.forward, &plan.softmax], &[&plan.backward], &[&plan.update]];
+        let phases: [&[&[Dispatch]]; Clock::PASSES] = [
+            &[&plan.hidden, plan.sampled.as_ref().unwrap_or(&plan.logits), &plan.softmax],
+            &[&plan.backward],
+            &[&plan.update],
+        ];
         for (index, lists) in phases.into_iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                 label: None,
@@ -225,14 +244,14 @@ impl DenseGpu {
             (Some(state), Some((_, plan))) => (state, plan),
             _ => return Err(not_loaded()),
         };
-        let windows = &state.layers[state.layers.len() - 1].weights.windows;
+        let windows = &state.output.layer.weights.windows;
         let lists_of = |labels: usize| 4 * labels.div_ceil(TOP_K_CHUNK);
         let lists: usize = windows.iter().map(|w| lists_of(w.rows)).sum();
         let bytes = (lists * k * state.capacity * 8) as u64;
         let found = self.gpu.storage("best labels", bytes)?;
         let mut dispatches = Vec::new();
         let mut first_list = 0;
-        for (w, z) in windows.iter().zip(&state.logits) {
+        for (w, z) in windows.iter().zip(&state.output.logits) {
             let dims = [w.first, w.rows, state.capacity, TOP_K_CHUNK, first_list].map(|dim| dim as u32);
             let dims = self.gpu.uniform("topk", &dims)?;
             let chunks = w.rows.div_ceil(TOP_K_CHUNK) as u32;
@@ -245,7 +264,7 @@ impl DenseGpu {
         let counts = self.counts();
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
-            for dispatch in plan.forward.iter().chain(&dispatches) {
+            for dispatch in plan.hidden.iter().chain(&plan.logits).chain(&dispatches) {
                 dispatch.encode(&mut pass, &counts);
             }
         }
@@ -291,7 +310,12 @@ impl Engine for DenseGpu {
         ];
         notes.extend(self.notes.clone());
         EngineInfo {
-            name: if self.dense_labels { "dense-gpu:as-published" } else { "dense-gpu" }.into(),
+            name: match (self.dense_labels, &self.sampler) {
+                (true, _) => "dense-gpu:as-published",
+                (_, Some(_)) => "dense-gpu:sampled",
+                _ => "dense-gpu",
+            }
+            .into(),
             device: adapter.name.clone(),
             precision: self.kernels.precision.to_string(),
             threads: 1,
@@ -312,7 +336,12 @@ impl Engine for DenseGpu {
         self.gpu.forget();
         let capacity = self.settings.training.batch.max(1).next_multiple_of(4);
         let (gpu, kernels) = (&self.gpu, &self.kernels);
-        self.state = Some(State::new(gpu, kernels, shape, initial, capacity, self.max_binding, self.dense_labels)?);
+        let feed = Feed {
+            limit: self.max_binding,
+            dense_labels: self.dense_labels,
+            sample: self.sampler.as_ref().map(Sampler::size),
+        };
+        self.state = Some(State::new(gpu, kernels, shape, initial, capacity, feed)?);
         (self.time, self.stats, self.queued_since) = (0, StepStats::default(), None);
         self.gpu.wait(None)
     }
@@ -344,7 +373,12 @@ impl Engine for DenseGpu {
             Inputs::Sparse { indices, .. } => Some((indices.len(), self.packer.touched.iter().sum::<u32>() as usize)),
             Inputs::Dense { .. } => None,
         };
-        let cost = cost::step_cost(&self.settings.shape, samples, input, self.settings.training.input_rows);
+        let mut shape = self.settings.shape.clone();
+        if let Some(sampler) = &self.sampler {
+            shape.labels = sampler.size();
+            self.true_labels += sampler.true_labels as f64;
+        }
+        let cost = cost::step_cost(&shape, samples, input, self.settings.training.input_rows);
         self.stats.steps += 1;
         self.stats.samples += samples as u64;
         self.stats.flops += cost.flops;
@@ -364,6 +398,19 @@ impl Engine for DenseGpu {
         let mut stats = std::mem::take(&mut self.stats);
         let Some(since) = self.queued_since.take() else { return Ok(stats) };
         stats.device_time = since.elapsed();
+        let true_labels = std::mem::take(&mut self.true_labels) / stats.steps as f64;
+        stats.active = self.sampler.as_ref().map(|sampler| {
+            let size = sampler.size() as f64;
+            ActiveStats {
+                mean: size,
+                p5: size,
+                p95: size,
+                labels: true_labels,
+                selected: size - true_labels,
+                distinct: size,
+                ..ActiveStats::default()
+            }
+        });
         let losses = self.gpu.download(&state.totals, state.totals.size())?;
         stats.loss = losses.iter().map(|&bits| f64::from(f32::from_bits(bits))).sum::<f64>() / stats.samples as f64;
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
@@ -400,7 +447,7 @@ impl Engine for DenseGpu {
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
         let state = self.state.as_ref().ok_or_else(not_loaded)?;
-        let layers = state.layers.iter().zip(state.shape.layers()).enumerate();
+        let layers = state.hidden.iter().chain([&state.output.layer]).zip(state.shape.layers()).enumerate();
         let layers = layers.map(|(index, (layer, (inputs, outputs)))| {
             let mut bias = Vec::with_capacity(outputs);
             for part in &layer.biases {

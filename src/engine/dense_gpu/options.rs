@@ -17,11 +17,13 @@ pub(super) struct Options {
     pub matrix_units: bool,
     /// `upload-dense-labels = true` sends a dense B x L label matrix every step and takes the loss from it.
     pub dense_labels: bool,
+    /// `sampled = 0.05`: softmax in training runs over this share of the labels, drawn anew every step.
+    pub sampled: Option<f64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_binding: u64::MAX, tile: None, half: false, matrix_units: true, dense_labels: false }
+        Self { max_binding: u64::MAX, tile: None, half: false, matrix_units: true, dense_labels: false, sampled: None }
     }
 }
 
@@ -55,13 +57,22 @@ impl Options {
                 "upload-dense-labels" => {
                     options.dense_labels = value.as_bool().ok_or_else(|| wrong("true or false"))?
                 }
+                "sampled" => {
+                    let share = value.as_float().filter(|&share| share > 0.0 && share <= 1.0);
+                    options.sampled = Some(share.ok_or_else(|| wrong("a share above 0 and up to 1.0"))?);
+                }
                 _ => {
                     return Err(EngineError::Settings(format!(
-                        "dense-gpu has no option {key}; it has max-binding-bytes, tile, precision, matrix-units and \
-                         upload-dense-labels"
+                        "dense-gpu has no option {key}; it has max-binding-bytes, tile, precision, matrix-units, \
+                         upload-dense-labels and sampled"
                     )));
                 }
             }
+        }
+        if options.sampled.is_some() && (options.half || options.dense_labels) {
+            return Err(EngineError::Settings(
+                "dense-gpu: sampled goes with neither precision = \"f16\" nor upload-dense-labels".into(),
+            ));
         }
         Ok(options)
     }

@@ -33,7 +33,8 @@ pub(super) struct StepHead {
     p_samples: u32,
     p_values: u32,
     label_counts: u32,
-    pad: [u32; 3],
+    s_labels: u32,
+    pad: [u32; 2],
 }
 
 impl StepHead {
@@ -54,6 +55,16 @@ pub(super) fn dense_labels(batch: &Batch, first: usize, rows: usize, capacity: u
     matrix
 }
 
+/// What a batch is packed for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Purpose<'a> {
+    Predict,
+    /// Training, softmax running over all labels or over a sample (ascending, the batch's own labels among them).
+    Train {
+        sample: Option<&'a [u32]>,
+    },
+}
+
 /// Packs batches, reusing its memory.
 #[derive(Debug, Default)]
 pub(super) struct Packer {
@@ -70,7 +81,8 @@ pub(super) struct Packer {
 
 impl Packer {
     /// Packs the samples `rows` of a batch. `windows` are the ends of the first layer's row windows, `capacity` the
-    /// samples that buffers are laid out for (a multiple of 4). Targets and the lists by feature are for `training`.
+    /// samples that buffers are laid out for (a multiple of 4). Targets and the lists by feature are packed for training
+    /// alone.
     ///
     /// # Errors
     /// [`EngineError::Failed`] if an index lies outside the network.
@@ -81,7 +93,7 @@ impl Packer {
         shape: &Shape,
         windows: &[usize],
         capacity: usize,
-        training: bool,
+        purpose: Purpose<'_>,
     ) -> Result<(), EngineError> {
         self.words.clear();
         self.dense.clear();
@@ -103,11 +115,11 @@ impl Packer {
                 }
             }
         }
-        if training {
+        if let Purpose::Train { sample } = purpose {
             if matches!(batch.inputs, Inputs::Sparse { .. }) {
                 self.inputs_by_feature(batch, rows.clone(), windows);
             }
-            self.targets(batch, rows, shape.labels, capacity)?;
+            self.targets(batch, rows, shape.labels, capacity, sample)?;
         }
         Ok(())
     }
@@ -179,6 +191,7 @@ impl Packer {
         rows: Range<usize>,
         labels: usize,
         capacity: usize,
+        sample: Option<&[u32]>,
     ) -> Result<(), EngineError> {
         let mut keys = std::mem::take(&mut self.keys);
         keys.clear();
@@ -192,6 +205,17 @@ impl Packer {
             keys.extend(truth.iter().map(|&label| u64::from(label) << 32 | sample as u64));
         }
         self.words.resize(self.head.label_counts as usize + capacity, 0);
+        // Kernels over a sample see positions in it, which ascend as the labels do.
+        let mut labels = labels;
+        if let Some(sample) = sample {
+            labels = sample.len();
+            self.head.s_labels = self.here();
+            self.words.extend_from_slice(sample);
+            for key in &mut keys {
+                let position = sample.partition_point(|&label| u64::from(label) < *key >> 32) as u64;
+                *key = position << 32 | (*key & 0xffff_ffff);
+            }
+        }
         keys.sort_unstable();
         let counts = self.head.label_counts as usize;
         self.head.p_labels = self.here();

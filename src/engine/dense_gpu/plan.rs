@@ -5,7 +5,7 @@ use super::gpu::Gpu;
 use super::kernels::{Kernel, Kernels, Tile};
 use super::matrix::{Bias, Matrix, vectors};
 use crate::engine::EngineError;
-use crate::network::{Parameters, Rows, Shape};
+use crate::network::{Layer, Order, Parameters, Rows, Shape};
 
 /// Steps whose losses are kept apart in `totals`, so that a long run does not lose small ones to rounding.
 pub(super) const LOSS_SLOTS: usize = 1024;
@@ -22,12 +22,90 @@ pub(super) struct DeviceLayer {
     pub biases: Vec<Bias>,
 }
 
+impl DeviceLayer {
+    /// `row_bytes` is the widest row of any array cut where the weights are.
+    fn new(gpu: &Gpu, what: &str, layer: &Layer, row_bytes: usize, limit: u64) -> Result<Self, EngineError> {
+        // A row of weights holds `outputs` values in the first layer and `inputs` in the others.
+        let first = layer.order == Order::InputMajor;
+        let width = if first { layer.outputs } else { layer.inputs };
+        let row_bytes = row_bytes.max(vectors(width) * 16);
+        let weights = Matrix::new(gpu, what, &layer.weights, width, row_bytes, limit)?;
+        let biases = if first {
+            vec![Bias::new(gpu, 0, &layer.bias)?]
+        } else {
+            let parts = weights.windows.iter();
+            parts.map(|w| Bias::new(gpu, w.first, &layer.bias[w.first..w.first + w.rows])).collect::<Result<_, _>>()?
+        };
+        Ok(Self { weights, biases })
+    }
+}
+
+/// The output layer, over all labels or over a sample of them, and its logits.
+pub(super) struct Output {
+    pub layer: DeviceLayer,
+    /// L, or the size of the sample.
+    pub labels: usize,
+    /// 16-bit copies of the weights, window by window; empty in f32.
+    half_weights: Vec<wgpu::Buffer>,
+    /// `labels x capacity`, cut where the weights are.
+    pub logits: Vec<wgpu::Buffer>,
+    /// Labels that one workgroup of the backward product sums over.
+    split_rows: usize,
+}
+
+impl Output {
+    fn new(gpu: &Gpu, kernels: &Kernels, initial: &Layer, capacity: usize, limit: u64) -> Result<Self, EngineError> {
+        let layer = DeviceLayer::new(gpu, "the output layer", initial, capacity * 4, limit)?;
+        let half = kernels.precision.half();
+        let bytes = if half { 2 } else { 4 };
+        let windows = &layer.weights.windows;
+        let logits = windows.iter().map(|w| gpu.storage("logits", (w.rows * capacity * bytes) as u64));
+        let logits = logits.collect::<Result<_, _>>()?;
+        let mut half_weights = Vec::new();
+        for w in windows.iter().filter(|_| half) {
+            half_weights.push(half_copy(gpu, &initial.weights, initial.inputs, w.first, w.rows)?);
+        }
+        let (labels, width) = (initial.outputs, initial.inputs);
+        let tile = kernels.output_tile;
+        let tiles = capacity.div_ceil(tile.rows()) * width.div_ceil(tile.columns());
+        // Every window may round up by one split.
+        let room = gpu.limits.max_storage_buffer_binding_size as usize / (capacity * vectors(width) * 16) / 2;
+        let splits = (SPLIT_GROUPS / tiles).clamp(1, room.max(1));
+        let split_rows = labels.div_ceil(splits).next_multiple_of(64).max(256);
+        Ok(Self { layer, labels, half_weights, logits, split_rows })
+    }
+
+    /// The weights of a window as the forward and backward kernels read them.
+    fn weights(&self, window: usize) -> &wgpu::Buffer {
+        self.half_weights.get(window).unwrap_or(&self.layer.weights.windows[window].w)
+    }
+
+    /// Splits of the backward product over all windows.
+    fn splits(&self) -> usize {
+        self.layer.weights.windows.iter().map(|w| w.rows.div_ceil(self.split_rows)).sum()
+    }
+}
+
+/// How the output layer is fed and how much of it computes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Feed {
+    /// Bytes that a binding may hold.
+    pub limit: u64,
+    /// Whether a dense label matrix is uploaded every step.
+    pub dense_labels: bool,
+    /// Labels in the sample that softmax runs over in training; None for all.
+    pub sample: Option<usize>,
+}
+
 /// Everything on the device for one network.
 pub(super) struct State {
     pub shape: Shape,
     /// Samples the buffers are laid out for, a multiple of 4.
     pub capacity: usize,
-    pub layers: Vec<DeviceLayer>,
+    pub hidden: Vec<DeviceLayer>,
+    pub output: Output,
+    /// The rows of the step's sampled labels, while they are in work.
+    pub sampled: Option<Output>,
     /// The step's constants.
     pub head: wgpu::Buffer,
     /// The packed batch; grows.
@@ -37,13 +115,8 @@ pub(super) struct State {
     /// Outputs of the hidden layers, and the gradients of their sums.
     activations: Vec<wgpu::Buffer>,
     gradients: Vec<wgpu::Buffer>,
-    /// 16-bit copies of the output weights, window by window; empty in f32.
-    half_weights: Vec<wgpu::Buffer>,
-    /// `labels x capacity`, cut where the output weights are.
-    pub logits: Vec<wgpu::Buffer>,
     softmax_partials: wgpu::Buffer,
     normalizer: wgpu::Buffer,
-    split_rows: usize,
     split_partials: wgpu::Buffer,
     /// For each window of the first layer, the step at which a row last moved.
     stamps: Vec<wgpu::Buffer>,
@@ -65,75 +138,65 @@ impl State {
         shape: &Shape,
         initial: &Parameters,
         capacity: usize,
-        limit: u64,
-        dense_labels: bool,
+        feed: Feed,
     ) -> Result<Self, EngineError> {
-        let output = initial.layers.len() - 1;
-        let mut layers = Vec::new();
-        for (index, layer) in initial.layers.iter().enumerate() {
-            // A row of weights holds `outputs` values in the first layer and `inputs` in the others.
-            let width = if index == 0 { layer.outputs } else { layer.inputs };
-            let shared = if index == output { capacity * 4 } else { 0 };
-            let row_bytes = shared.max(vectors(width) * 16);
-            let weights = Matrix::new(gpu, &format!("layer {}", index + 1), &layer.weights, width, row_bytes, limit)?;
-            let biases = if index == 0 {
-                vec![Bias::new(gpu, 0, &layer.bias)?]
-            } else {
-                let parts = weights.windows.iter();
-                parts
-                    .map(|w| Bias::new(gpu, w.first, &layer.bias[w.first..w.first + w.rows]))
-                    .collect::<Result<_, _>>()?
-            };
-            layers.push(DeviceLayer { weights, biases });
-        }
+        let (last, first) = initial
+            .layers
+            .split_last()
+            .filter(|(_, first)| !first.is_empty())
+            .ok_or_else(|| EngineError::Settings("dense-gpu needs a hidden layer".into()))?;
+        let hidden: Vec<DeviceLayer> = first
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| DeviceLayer::new(gpu, &format!("layer {}", index + 1), layer, 0, feed.limit))
+            .collect::<Result<_, _>>()?;
+        let output = Output::new(gpu, kernels, last, capacity, feed.limit)?;
+        let sampled = match feed.sample {
+            Some(labels) => {
+                let weights = vec![0.0; labels * last.inputs];
+                let empty = Layer { outputs: labels, weights, bias: vec![0.0; labels], ..last.clone() };
+                Some(Output::new(gpu, kernels, &empty, capacity, feed.limit)?)
+            }
+            None => None,
+        };
 
         let rows_of = |width: usize| (capacity * vectors(width) * 16) as u64;
-        let hidden = |what: &str| -> Result<Vec<_>, EngineError> {
+        let each_hidden = |what: &str| -> Result<Vec<_>, EngineError> {
             shape.hidden.iter().map(|&width| gpu.storage(what, rows_of(width))).collect()
         };
-        let last = &layers[output].weights;
-        let bytes = if kernels.precision.half() { 2 } else { 4 };
-        let logits = last.windows.iter().map(|w| gpu.storage("logits", (w.rows * capacity * bytes) as u64));
-        let mut half_weights = Vec::new();
-        if kernels.precision.half() {
-            for w in &last.windows {
-                half_weights.push(half_copy(gpu, &initial.layers[output].weights, last.width, w.first, w.rows)?);
-            }
-        }
         let tiles = shape.labels.div_ceil(kernels.output_tile.rows());
-        let split_rows = split_rows(kernels, shape, capacity, gpu.limits.max_storage_buffer_binding_size);
-        let output_splits: usize = last.windows.iter().map(|w| w.rows.div_ceil(split_rows)).sum();
         // One buffer serves the backward product of every layer, one after another.
-        let mut split_bytes = output_splits as u64 * rows_of(last.width);
-        for layer in &layers[1..] {
+        let trained = sampled.as_ref().unwrap_or(&output);
+        let mut split_bytes = trained.splits() as u64 * rows_of(last.inputs);
+        for layer in &hidden[1..] {
             split_bytes = split_bytes.max(layer.weights.windows.len() as u64 * rows_of(layer.weights.width));
         }
-        let dense_labels = if dense_labels {
-            let windows = last.windows.iter().map(|w| gpu.storage("dense labels", (w.rows * capacity * 4) as u64));
+        let dense_labels = if feed.dense_labels {
+            let windows = output.layer.weights.windows.iter();
+            let windows = windows.map(|w| gpu.storage("dense labels", (w.rows * capacity * 4) as u64));
             let sums = gpu.storage("loss sums", u64::from(LOSS_GROUPS) * 4)?;
             Some(DenseLabels { windows: windows.collect::<Result<_, _>>()?, sums })
         } else {
             None
         };
-        let stamps = layers[0].weights.windows.iter().map(|w| gpu.storage("row stamps", w.rows as u64 * 4));
+        let stamps = hidden[0].weights.windows.iter().map(|w| gpu.storage("row stamps", w.rows as u64 * 4));
         Ok(Self {
             shape: shape.clone(),
             capacity,
             head: gpu.uniform("step", &[0; 24])?,
             batch: gpu.storage("batch", 1 << 16)?,
             x: None,
-            activations: hidden("activations")?,
-            gradients: hidden("gradients")?,
-            half_weights,
-            logits: logits.collect::<Result<_, _>>()?,
+            activations: each_hidden("activations")?,
+            gradients: each_hidden("gradients")?,
             softmax_partials: gpu.storage("softmax partials", (tiles * 2 * capacity * 4) as u64)?,
             normalizer: gpu.storage("normalizers", capacity as u64 * 4)?,
-            split_rows,
             split_partials: gpu.storage("split sums", split_bytes)?,
             stamps: stamps.collect::<Result<_, _>>()?,
             totals: gpu.storage("loss", LOSS_SLOTS as u64 * 4)?,
             dense_labels,
-            layers,
+            hidden,
+            output,
+            sampled,
         })
     }
 
@@ -155,15 +218,9 @@ impl State {
         Ok(changed)
     }
 
-    /// The output weights of a window as the forward and backward kernels read them.
-    fn output_weights(&self, window: usize) -> &wgpu::Buffer {
-        let full = &self.layers[self.layers.len() - 1].weights.windows[window].w;
-        self.half_weights.get(window).unwrap_or(full)
-    }
-
     /// Ends of the first layer's windows.
     pub fn input_windows(&self) -> Vec<usize> {
-        self.layers[0].weights.windows.iter().map(|w| w.first + w.rows).collect()
+        self.hidden[0].weights.windows.iter().map(|w| w.first + w.rows).collect()
     }
 }
 
@@ -179,17 +236,6 @@ fn half_copy(gpu: &Gpu, weights: &[f32], width: usize, first: usize, rows: usize
     let submission = gpu.queue.submit([]);
     gpu.wait(Some(submission))?;
     Ok(buffer)
-}
-
-/// Labels that one workgroup sums over in the output layer's backward product: a multiple of 64.
-fn split_rows(kernels: &Kernels, shape: &Shape, capacity: usize, limit: u64) -> usize {
-    let width = shape.hidden.last().copied().unwrap_or(1);
-    let tile = kernels.output_tile;
-    let tiles = capacity.div_ceil(tile.rows()) * width.div_ceil(tile.columns());
-    let room = limit as usize / (capacity * vectors(width) * 16);
-    let splits = (SPLIT_GROUPS / tiles).clamp(1, room.max(1));
-    // Windows round up apart from each other; half as many again keeps within the room.
-    shape.labels.div_ceil(splits).next_multiple_of(64).max(256)
 }
 
 /// What the size of a dispatch depends on.
@@ -241,8 +287,12 @@ fn folded(groups: u32) -> [u32; 2] {
 
 /// The dispatches of a step, in order, by phase.
 pub(super) struct Plan {
-    /// Input to logits: all that prediction needs.
-    pub forward: Vec<Dispatch>,
+    /// Input to the last hidden layer.
+    pub hidden: Vec<Dispatch>,
+    /// Logits of all labels.
+    pub logits: Vec<Dispatch>,
+    /// Where softmax is sampled: fetching the sampled rows, and their logits.
+    pub sampled: Option<Vec<Dispatch>>,
     /// Softmax normalizers and loss.
     pub softmax: Vec<Dispatch>,
     /// Gradients of the hidden layers' sums.
@@ -254,17 +304,28 @@ pub(super) struct Plan {
 impl Plan {
     pub fn new(gpu: &Gpu, kernels: &Kernels, state: &State, dense: bool, rows: Rows) -> Result<Self, EngineError> {
         let planner = Planner { gpu, kernels, state };
-        let mut forward = planner.input(dense)?;
-        for layer in 1..state.layers.len() - 1 {
-            planner.hidden(layer, &mut forward)?;
+        let trained = state.sampled.as_ref().unwrap_or(&state.output);
+        let mut hidden = planner.input(dense)?;
+        for layer in 1..state.hidden.len() {
+            planner.hidden(layer, &mut hidden)?;
         }
-        planner.logits(&mut forward)?;
-        let softmax = planner.softmax()?;
-        let mut backward = planner.back_output()?;
-        for layer in (1..state.layers.len() - 1).rev() {
+        let mut backward = planner.back_output(trained)?;
+        for layer in (1..state.hidden.len()).rev() {
             planner.back_hidden(layer, &mut backward)?;
         }
-        Ok(Self { forward, softmax, backward, update: planner.update(dense, rows)? })
+        let mut update = planner.update_output(trained)?;
+        let sampled = match &state.sampled {
+            Some(sampled) => {
+                let mut fetch = planner.copy_rows("rows_in", sampled)?;
+                fetch.extend(planner.logits(sampled)?);
+                update.extend(planner.copy_rows("rows_out", sampled)?);
+                Some(fetch)
+            }
+            None => None,
+        };
+        update.extend(planner.update_hidden(dense, rows)?);
+        let (logits, softmax) = (planner.logits(&state.output)?, planner.softmax(trained)?);
+        Ok(Self { hidden, logits, sampled, softmax, backward, update })
     }
 }
 
@@ -301,10 +362,6 @@ impl Planner<'_> {
         n.div_ceil(self.kernels.tile.columns()) as u32
     }
 
-    fn output(&self) -> &DeviceLayer {
-        &self.state.layers[self.state.layers.len() - 1]
-    }
-
     /// The dense input; absent only where the plan is not dense.
     fn x(&self) -> Result<&wgpu::Buffer, EngineError> {
         self.state.x.as_ref().ok_or_else(|| EngineError::Failed("no buffer for dense input".into()))
@@ -312,7 +369,7 @@ impl Planner<'_> {
 
     fn input(&self, dense: bool) -> Result<Vec<Dispatch>, EngineError> {
         let state = self.state;
-        let (layer, out) = (&state.layers[0], &state.activations[0]);
+        let (layer, out) = (&state.hidden[0], &state.activations[0]);
         let bias = &layer.biases[0].buffer;
         let h = vectors(layer.weights.width);
         let last = layer.weights.windows.len() - 1;
@@ -335,7 +392,7 @@ impl Planner<'_> {
 
     fn hidden(&self, index: usize, to: &mut Vec<Dispatch>) -> Result<(), EngineError> {
         let state = self.state;
-        let layer = &state.layers[index];
+        let layer = &state.hidden[index];
         for (w, bias) in layer.weights.windows.iter().zip(&layer.biases) {
             let dims = [w.first, w.rows, vectors(layer.weights.width), vectors(state.shape.hidden[index])];
             let buffers = [&state.activations[index - 1], &w.w, &bias.buffer, &state.activations[index]];
@@ -345,70 +402,95 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn logits(&self, to: &mut Vec<Dispatch>) -> Result<(), EngineError> {
+    fn logits(&self, output: &Output) -> Result<Vec<Dispatch>, EngineError> {
         let state = self.state;
-        let layer = self.output();
         let a = &state.activations[state.activations.len() - 1];
         let tile = self.kernels.output_tile;
-        for (index, (w, bias)) in layer.weights.windows.iter().zip(&layer.biases).enumerate() {
-            let dims = [w.first, w.rows, vectors(layer.weights.width), state.capacity / 4];
-            let (rows, columns) = (w.rows.div_ceil(tile.rows()) as u32, tile.columns() as u32);
-            // The sample tiles of one label tile run side by side and share its weights in cache.
-            let grid = move |c: &Counts<'_>| [c.samples.div_ceil(columns), rows, 1];
-            let mut buffers = vec![state.output_weights(index), &bias.buffer, a, &state.logits[index]];
-            if self.kernels.precision.half() {
-                to.push(self.dispatch("logits_half", &dims, &buffers, grid)?);
-            } else {
+        let windows = output.layer.weights.windows.iter().zip(&output.layer.biases).enumerate();
+        windows
+            .map(|(index, (w, bias))| {
+                let dims = [w.first, w.rows, vectors(output.layer.weights.width), state.capacity / 4];
+                let (rows, columns) = (w.rows.div_ceil(tile.rows()) as u32, tile.columns() as u32);
+                // The sample tiles of one label tile run side by side and share its weights in cache.
+                let grid = move |c: &Counts<'_>| [c.samples.div_ceil(columns), rows, 1];
+                let mut buffers = vec![output.weights(index), &bias.buffer, a, &output.logits[index]];
+                if self.kernels.precision.half() {
+                    return self.dispatch("logits_half", &dims, &buffers, grid);
+                }
                 buffers.push(&state.softmax_partials);
-                to.push(self.dispatch("logits", &dims, &buffers, grid)?);
-            }
-        }
-        Ok(())
+                self.dispatch("logits", &dims, &buffers, grid)
+            })
+            .collect()
     }
 
-    fn softmax(&self) -> Result<Vec<Dispatch>, EngineError> {
+    fn softmax(&self, output: &Output) -> Result<Vec<Dispatch>, EngineError> {
         let state = self.state;
         let vectors = state.capacity / 4;
         let rows = self.kernels.output_tile.rows();
+        let windows = &output.layer.weights.windows;
         let mut to = Vec::new();
         if self.kernels.precision.half() {
-            for (w, z) in self.output().weights.windows.iter().zip(&state.logits) {
+            for (w, z) in windows.iter().zip(&output.logits) {
                 let grid = [vectors.div_ceil(32) as u32, w.rows.div_ceil(rows) as u32, 1];
                 let dims = [w.first, w.rows, vectors, rows];
                 to.push(self.dispatch("statistics", &dims, &[z, &state.softmax_partials], move |_| grid)?);
             }
         }
-        let dims = [state.shape.labels.div_ceil(rows), vectors];
+        let dims = [output.labels.div_ceil(rows), vectors];
         let buffers = [&state.batch, &state.softmax_partials, &state.normalizer];
         to.push(self.dispatch("normalize", &dims, &buffers, move |_| [vectors as u32, 1, 1])?);
         if let Some(labels) = &state.dense_labels {
-            for (index, w) in self.output().weights.windows.iter().enumerate() {
+            for (index, w) in windows.iter().enumerate() {
                 let dims = [w.rows, vectors, usize::from(index == 0)];
-                let buffers = [&labels.windows[index], &state.logits[index], &state.normalizer, &labels.sums];
+                let buffers = [&labels.windows[index], &output.logits[index], &state.normalizer, &labels.sums];
                 to.push(self.dispatch("loss_dense", &dims, &buffers, |_| [LOSS_GROUPS, 1, 1])?);
             }
             let buffers = [&labels.sums, &state.totals];
             to.push(self.dispatch("loss_total", &[LOSS_GROUPS as usize], &buffers, |_| [1, 1, 1])?);
             return Ok(to);
         }
-        for (w, z) in self.output().weights.windows.iter().zip(&state.logits) {
-            let dims = [w.first, w.rows, state.capacity / 4];
+        for (w, z) in windows.iter().zip(&output.logits) {
             let buffers = [&state.batch, z, &state.normalizer, &state.totals];
-            to.push(self.dispatch("loss", &dims, &buffers, |_| [1, 1, 1])?);
+            to.push(self.dispatch("loss", &[w.first, w.rows, vectors], &buffers, |_| [1, 1, 1])?);
         }
         Ok(to)
     }
 
-    fn back_output(&self) -> Result<Vec<Dispatch>, EngineError> {
+    /// Copies the sampled rows of weights, moments and biases in from all rows (`rows_in`) or back out (`rows_out`).
+    fn copy_rows(&self, kernel: &str, sampled: &Output) -> Result<Vec<Dispatch>, EngineError> {
+        let all = &self.state.output.layer;
+        let width = vectors(all.weights.width) * 4;
+        let mut to = Vec::new();
+        for (from, from_bias) in all.weights.windows.iter().zip(&all.biases) {
+            for (n, n_bias) in sampled.layer.weights.windows.iter().zip(&sampled.layer.biases) {
+                let arrays = [
+                    (&from.w, &n.w, width, 0),
+                    (&from.m, &n.m, width, 0),
+                    (&from.v, &n.v, width, 0),
+                    (&from_bias.buffer, &n_bias.buffer, 3, 1),
+                ];
+                for (all, sampled, width, bias) in arrays {
+                    let dims = [from.first, from.rows, n.first, n.rows, width, bias];
+                    let [x, y] = folded((n.rows * width).div_ceil(256) as u32);
+                    let pair = if kernel == "rows_in" { [all, sampled] } else { [sampled, all] };
+                    let buffers = [&self.state.batch, pair[0], pair[1]];
+                    to.push(self.dispatch(kernel, &dims, &buffers, move |_| [x, y, 1])?);
+                }
+            }
+        }
+        Ok(to)
+    }
+
+    fn back_output(&self, output: &Output) -> Result<Vec<Dispatch>, EngineError> {
         let state = self.state;
-        let weights = &self.output().weights;
+        let weights = &output.layer.weights;
         let mut to = Vec::new();
         let mut splits = 0;
         let tile = self.kernels.output_tile;
         for (index, w) in weights.windows.iter().enumerate() {
-            let dims = [w.first, w.rows, vectors(weights.width), state.capacity / 4, state.split_rows, splits];
-            let here = w.rows.div_ceil(state.split_rows);
-            let (z, w) = (&state.logits[index], state.output_weights(index));
+            let dims = [w.first, w.rows, vectors(weights.width), state.capacity / 4, output.split_rows, splits];
+            let here = w.rows.div_ceil(output.split_rows);
+            let (z, w) = (&output.logits[index], output.weights(index));
             let buffers = [&state.batch, z, &state.normalizer, w, &state.split_partials];
             let (tiles, columns) = (sample_tiles(tile), weights.width.div_ceil(tile.columns()) as u32);
             to.push(self.dispatch("back_output", &dims, &buffers, move |c| [tiles(c), columns, here as u32])?);
@@ -430,7 +512,7 @@ impl Planner<'_> {
 
     fn back_hidden(&self, index: usize, to: &mut Vec<Dispatch>) -> Result<(), EngineError> {
         let state = self.state;
-        let weights = &state.layers[index].weights;
+        let weights = &state.hidden[index].weights;
         for (split, w) in weights.windows.iter().enumerate() {
             let o = vectors(state.shape.hidden[index]);
             let dims = [w.first, w.rows, vectors(weights.width), state.capacity / 4, o, split];
@@ -442,23 +524,28 @@ impl Planner<'_> {
         Ok(())
     }
 
-    fn update(&self, dense: bool, rows: Rows) -> Result<Vec<Dispatch>, EngineError> {
+    fn update_output(&self, output: &Output) -> Result<Vec<Dispatch>, EngineError> {
         let state = self.state;
-        let mut to = Vec::new();
-        let layer = self.output();
         let a = &state.activations[state.activations.len() - 1];
         let tile = self.kernels.output_tile;
-        for (index, (w, bias)) in layer.weights.windows.iter().zip(&layer.biases).enumerate() {
-            let width = layer.weights.width;
-            let dims = [w.first, w.rows, vectors(width), state.capacity / 4];
-            let grid = [width.div_ceil(tile.columns()) as u32, w.rows.div_ceil(tile.rows()) as u32, 1];
-            let z = &state.logits[index];
-            let mut buffers = vec![&state.batch, z, &state.normalizer, a, &w.w, &w.m, &w.v, &bias.buffer];
-            buffers.extend(state.half_weights.get(index));
-            to.push(self.dispatch("update_output", &dims, &buffers, move |_| grid)?);
-        }
-        for index in 0..state.layers.len() - 1 {
-            let layer = &state.layers[index];
+        let width = output.layer.weights.width;
+        let windows = output.layer.weights.windows.iter().zip(&output.layer.biases).enumerate();
+        windows
+            .map(|(index, (w, bias))| {
+                let dims = [w.first, w.rows, vectors(width), state.capacity / 4];
+                let grid = [width.div_ceil(tile.columns()) as u32, w.rows.div_ceil(tile.rows()) as u32, 1];
+                let z = &output.logits[index];
+                let mut buffers = vec![&state.batch, z, &state.normalizer, a, &w.w, &w.m, &w.v, &bias.buffer];
+                buffers.extend(output.half_weights.get(index));
+                self.dispatch("update_output", &dims, &buffers, move |_| grid)
+            })
+            .collect()
+    }
+
+    fn update_hidden(&self, dense: bool, rows: Rows) -> Result<Vec<Dispatch>, EngineError> {
+        let state = self.state;
+        let mut to = Vec::new();
+        for (index, layer) in state.hidden.iter().enumerate() {
             let dz = &state.gradients[index];
             if index > 0 {
                 self.update_dense(
