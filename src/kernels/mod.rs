@@ -4,11 +4,14 @@
 //! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
+pub mod bf16;
 mod check;
+pub mod gemm;
 pub mod memory;
 pub mod packed;
 pub mod portable;
 pub mod roofline;
+pub mod softmax;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 

@@ -1,11 +1,52 @@
 //! What was seen: one row an evaluation, one machine file a host.
 //!
-//! `results/<date>-<machine>/<experiment>.csv` holds [`Row`]s, flushed as produced; `machine.toml` beside it says where.
+//! `results/<date>-<machine>/<experiment>.csv` holds [`Row`]s, written to disk as they are produced; `machine.toml`
+//! beside it says where ([`Machine`]). [`Writer`] appends, [`read_dir`] reads everything back. `<machine>` is a label
+//! made of CPU model, core count and GPU ([`machine_label`]), never the host's name.
+//!
+//! ```
+//! use slidebench::record::{Machine, Row, Writer, read_dir};
+//! let results = tempfile::tempdir()?;
+//! let machine = Machine::detect(&[]);
+//! let mut writer = Writer::create(results.path(), &machine, "default")?;
+//! writer.append(&Row { engine: "dense-cpu".into(), status: "ok".into(), ..Row::default() })?;
+//! assert_eq!(read_dir(results.path())?.rows().count(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod clock;
+mod machine;
+mod read;
+mod write;
+
+pub use clock::{now, today};
+pub use machine::{Adapter, Build, Cache, Cpu, Machine, machine_label};
+pub use read::{File, Records, read_dir, read_file};
+pub use write::Writer;
 
 use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
 
-/// One line of a result file. Optional cells are empty where they do not apply.
+/// What can go wrong with record files. Each message names the file and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    #[error("{}: {source}; check that the folder exists and is readable and writable", path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{}: {reason}", path.display())]
+    Format { path: PathBuf, reason: String },
+}
+
+impl RecordError {
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+}
+
+/// One line of a result file. Optional cells are empty where they do not apply; a column that an older file lacks
+/// reads as its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Row {
     // What was run.
     pub experiment: String,
@@ -22,6 +63,9 @@ pub struct Row {
     pub learning_rate: f32,
     /// `train`, or `search` for rows of a learning-rate search.
     pub stage: String,
+    /// Hash of everything that was set, program revision and machine included. A run that was killed and repeated
+    /// leaves rows twice: of equal settings, those from the last step 0 on count.
+    pub settings: String,
     // What happened.
     /// `ok`, `skipped`, `failed`, `interrupted`.
     pub status: String,
@@ -50,6 +94,7 @@ pub struct Row {
     pub cpu_s: Option<f64>,
     /// Set-up: building the engine, shader compilation, loading parameters, first table build.
     pub setup_s: Option<f64>,
+    /// This row's evaluation alone.
     pub eval_s: Option<f64>,
     // Cumulative seconds by phase.
     pub upload_s: Option<f64>,

@@ -18,7 +18,7 @@ pub(super) mod avx512;
 mod probes;
 mod rows;
 mod storage;
-mod vector;
+pub(super) mod vector;
 
 pub(super) use avx512::bf16_dot;
 

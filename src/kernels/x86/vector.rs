@@ -9,7 +9,7 @@ use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 /// Every method may be called only inside a function compiled for, and run on a CPU with, the implementor's features.
 /// Pointers must be valid for the lanes read or written; no alignment is asked. All methods are `inline(always)`: they
 /// must vanish into the one function that carries the `target_feature`.
-pub(super) trait Vector: Copy {
+pub(in crate::kernels) trait Vector: Copy {
     const LANES: usize;
     /// Vectors of a row held in registers at once; twice that many, and a few more, must fit the register file.
     const BLOCK: usize;
