@@ -4,14 +4,18 @@
 //! times by criterion. Row kernels work on random rows of tables the size of Amazon-670K's output layer, far larger
 //! than caches, and one thread runs them.
 
+use bytemuck::Pod;
 use criterion::{BatchSize, Criterion, Throughput};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+use rayon::prelude::*;
 use slidebench::kernels::memory::{Buffer, HugePages};
+use slidebench::kernels::packed::{PackedRows, pack};
+use slidebench::kernels::roofline::thread_seconds;
 use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
 use slidebench::network::{AdamStep, Training};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// H, f32 a row.
 const WIDTH: usize = 128;
@@ -71,11 +75,24 @@ fn step() -> AdamStep {
     Training::default().adam_step(100)
 }
 
+/// A table of ordinary numbers. (Zeros would be kind to caches, and what comes of them, subnormals, unkind to the CPU.)
+fn table<T: Pod + Send>(value: impl Fn(f32) -> T + Sync) -> Buffer<T> {
+    let mut table = Buffer::zeroed(ROWS * WIDTH, HugePages::Ask).expect("1.4 GB of memory");
+    table.par_chunks_mut(1 << 20).for_each(|chunk| {
+        for (i, x) in (1u32..).zip(chunk) {
+            *x = value(i.wrapping_mul(0x9E37_79B9) as f32 / 2f32.powi(32) - 0.5);
+        }
+    });
+    table
+}
+
 /// The output layer's state, and a batch that meets it.
 struct Tables {
     w: Buffer<f32>,
     m: Buffer<f32>,
     v: Buffer<f32>,
+    /// m and v in one word.
+    moments: Buffer<u32>,
     x: Vec<f32>,
     dx: Vec<f32>,
     /// Random distinct rows, `CALL` a call.
@@ -83,18 +100,14 @@ struct Tables {
     /// Pairs of a call: two columns a row.
     starts: Vec<u32>,
     columns: Vec<u32>,
-    each_pair: Vec<f32>,
+    g: Vec<f32>,
+    logits: Vec<f32>,
     gathered: Vec<f32>,
 }
 
 impl Tables {
     fn new() -> Self {
         let mut rng = Pcg64Mcg::seed_from_u64(7);
-        let table = || {
-            let mut table = Buffer::zeroed(ROWS * WIDTH, HugePages::Ask).expect("343 MB of memory");
-            table.prefault();
-            table
-        };
         let calls = (0..ROWS / CALL).map(|_| {
             let mut rows: Vec<u32> = rand::seq::index::sample(&mut rng, ROWS, CALL).iter().map(|r| r as u32).collect();
             rows.dedup();
@@ -102,52 +115,55 @@ impl Tables {
         });
         let calls = calls.collect();
         Self {
-            w: table(),
-            m: table(),
-            v: table(),
+            w: table(|x| 0.1 * x),
+            m: table(|x| 1e-4 * x),
+            v: table(|x| 1e-8 * x.abs()),
+            moments: table(|x| pack(1e-4 * x, 1e-8 * x.abs(), 0)),
             x: (0..BATCH * WIDTH).map(|_| rng.random_range(-1.0..1.0)).collect(),
             dx: vec![0.0; BATCH * WIDTH],
             calls,
             starts: (0..=CALL as u32).map(|r| 2 * r).collect(),
             columns: (0..2 * CALL).map(|_| rng.random_range(0..BATCH as u32)).collect(),
-            each_pair: (0..2 * CALL).map(|_| rng.random_range(-1e-3..1e-3)).collect(),
-            gathered: vec![0.0; GATHER * WIDTH],
+            g: (0..2 * CALL).map(|_| rng.random_range(-1e-3..1e-3)).collect(),
+            logits: vec![0.0; 2 * CALL],
+            gathered: vec![1e-3; GATHER * WIDTH],
         }
     }
 }
 
-/// A row kernel: its name, bytes of table it moves a row, and a call on the `n`-th list of rows.
+/// A row kernel: its name, bytes of table it moves a weight, and a call on the `n`-th list of rows.
 struct RowKernel {
     name: &'static str,
     /// Whether it writes what it reads.
     updates: bool,
-    tables: usize,
+    /// Bytes of tables a weight.
+    width: usize,
     call: fn(&Kernels, &mut Tables, usize),
 }
 
 impl RowKernel {
     fn bytes(&self) -> usize {
-        CALL * WIDTH * size_of::<f32>() * self.tables * if self.updates { 2 } else { 1 }
+        CALL * WIDTH * self.width * if self.updates { 2 } else { 1 }
     }
 }
 
-const ROW_KERNELS: [RowKernel; 6] = [
+const ROW_KERNELS: [RowKernel; 7] = [
     RowKernel {
         name: "row_dots",
         updates: false,
-        tables: 1,
-        call: |k, t, n| (k.row_dots)(&t.w, WIDTH, &t.calls[n], &t.x[..WIDTH], &mut t.each_pair[..CALL]),
+        width: 4,
+        call: |k, t, n| (k.row_dots)(&t.w, WIDTH, &t.calls[n], &t.x[..WIDTH], &mut t.logits[..CALL]),
     },
     RowKernel {
         name: "row_sum",
         updates: false,
-        tables: 1,
-        call: |k, t, n| (k.row_sum)(&t.w, WIDTH, &t.calls[n], &t.each_pair[..CALL], &mut t.dx[..WIDTH]),
+        width: 4,
+        call: |k, t, n| (k.row_sum)(&t.w, WIDTH, &t.calls[n], &t.g[..CALL], &mut t.dx[..WIDTH]),
     },
     RowKernel {
         name: "gather_rows",
         updates: false,
-        tables: 1,
+        width: 4,
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 (k.gather_rows)(&t.w, WIDTH, rows, &mut t.gathered[..rows.len() * WIDTH]);
@@ -157,16 +173,16 @@ const ROW_KERNELS: [RowKernel; 6] = [
     RowKernel {
         name: "pair_dots",
         updates: false,
-        tables: 1,
+        width: 4,
         call: |k, t, n| {
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
-            (k.pair_dots)(&t.w, &t.x, WIDTH, pairs, &mut t.each_pair);
+            (k.pair_dots)(&t.w, &t.x, WIDTH, pairs, &mut t.logits);
         },
     },
     RowKernel {
         name: "row_adam",
         updates: true,
-        tables: 3,
+        width: 12,
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 let state = AdamRows { w: &mut t.w, m: &mut t.m, v: &mut t.v };
@@ -177,11 +193,21 @@ const ROW_KERNELS: [RowKernel; 6] = [
     RowKernel {
         name: "pair_update",
         updates: true,
-        tables: 3,
+        width: 12,
         call: |k, t, n| {
             let state = AdamRows { w: &mut t.w, m: &mut t.m, v: &mut t.v };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
-            (k.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.each_pair, step());
+            (k.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.g, step());
+        },
+    },
+    RowKernel {
+        name: "packed pair_update",
+        updates: true,
+        width: 8,
+        call: |k, t, n| {
+            let state = PackedRows { w: &mut t.w, moments: &mut t.moments, seed: n as u32 };
+            let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
+            (k.packed.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.g, step());
         },
     },
 ];
@@ -189,7 +215,10 @@ const ROW_KERNELS: [RowKernel; 6] = [
 /// Prints what share of the best measured bandwidth each row kernel reaches. Kernel and probes take turns, so that a
 /// disturbance meets both; medians of the turns' ratios.
 fn shares(tables: &mut Tables) {
-    println!("\nrow kernels, one thread, rows of {} bytes out of {ROWS}; share of the probe's bandwidth", WIDTH * 4);
+    let huge: usize = [&tables.w, &tables.m, &tables.v].into_iter().filter_map(Buffer::huge_bytes).sum();
+    let share = 100 * huge / (3 * tables.w.bytes());
+    println!("\nrow kernels, one thread, rows of {WIDTH} weights out of {ROWS}; {share} % of memory on huge pages");
+    println!("share: of the bandwidth of the probe, taken in turns with the kernel");
     for set in all_supported() {
         for kernel in &ROW_KERNELS {
             let mut ratios = Vec::new();
@@ -197,9 +226,9 @@ fn shares(tables: &mut Tables) {
             for turn in 0..9 {
                 let n = turn % tables.calls.len();
                 let ceiling = ceiling(tables, n, kernel);
-                let begin = Instant::now();
+                let begin = thread_seconds();
                 (kernel.call)(set, tables, n);
-                let rate = kernel.bytes() as f64 / begin.elapsed().as_secs_f64() / 1e9;
+                let rate = kernel.bytes() as f64 / (thread_seconds() - begin) / 1e9;
                 ratios.push(rate / ceiling);
                 rates.push(rate);
             }
@@ -208,7 +237,9 @@ fn shares(tables: &mut Tables) {
                 values[values.len() / 2]
             };
             let (rate, ratio) = (median(&mut rates), median(&mut ratios));
-            println!("  {:9} {:12} {rate:6.1} GB/s  {:4.0} %", set.name, kernel.name, 100.0 * ratio);
+            let rows = rate * 1e3 * CALL as f64 / kernel.bytes() as f64;
+            let (set, kernel, ratio) = (set.name, kernel.name, 100.0 * ratio);
+            println!("  {set:9} {kernel:20} {rows:6.1} M rows/s {rate:6.1} GB/s  {ratio:4.0} %");
         }
     }
 }
@@ -217,18 +248,20 @@ fn shares(tables: &mut Tables) {
 /// caches hold a part of one table holds less of three) and other rows.
 fn ceiling(tables: &mut Tables, n: usize, kernel: &RowKernel) -> f64 {
     let probes = all_supported()[0].probes;
+    let count = kernel.width.div_ceil(size_of::<f32>());
     let mut best = 0.0;
     for (i, ahead) in [0, 32, 64].into_iter().enumerate() {
         let rows = &tables.calls[(n + 20 * (i + 1)) % tables.calls.len()];
-        let begin = Instant::now();
-        for table in [&mut tables.w, &mut tables.m, &mut tables.v].into_iter().take(kernel.tables) {
+        let begin = thread_seconds();
+        for table in [&mut tables.w, &mut tables.m, &mut tables.v].into_iter().take(count) {
             if kernel.updates {
                 (probes.change_rows)(table, WIDTH, rows, ahead);
             } else {
                 black_box((probes.read_rows)(table, WIDTH, rows, ahead));
             }
         }
-        best = f64::max(best, kernel.bytes() as f64 / begin.elapsed().as_secs_f64() / 1e9);
+        let bytes = count * CALL * WIDTH * size_of::<f32>() * if kernel.updates { 2 } else { 1 };
+        best = f64::max(best, bytes as f64 / (thread_seconds() - begin) / 1e9);
     }
     best
 }
@@ -236,7 +269,7 @@ fn ceiling(tables: &mut Tables, n: usize, kernel: &RowKernel) -> f64 {
 fn rows(criterion: &mut Criterion, tables: &mut Tables) {
     for kernel in &ROW_KERNELS {
         let mut group = criterion.benchmark_group(kernel.name);
-        group.throughput(Throughput::Bytes(kernel.bytes() as u64));
+        group.throughput(Throughput::ElementsAndBytes { elements: CALL as u64, bytes: kernel.bytes() as u64 });
         for set in all_supported() {
             let mut n = 0;
             group.bench_function(set.name, |bencher| {

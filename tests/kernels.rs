@@ -3,9 +3,8 @@
 //! Sums are compared with a bound that scales with the sum of magnitudes, since the sets add in different orders;
 //! everything element-wise within 1e-6 relative.
 
-use half::bf16;
 use proptest::prelude::*;
-use slidebench::kernels::compact::{CompactRows, join, split};
+use slidebench::kernels::packed::{PackedRows, pack, unpack};
 use slidebench::kernels::{AdamRows, Kernels, LANES, Pairs, all_supported, choose, padded, portable};
 use slidebench::network::{AdamStep, Training};
 
@@ -63,38 +62,34 @@ impl State {
     }
 }
 
-/// [`State`] in fewer bytes.
+/// [`State`] with packed moments.
 #[derive(Clone)]
-struct CompactState {
-    high: Vec<bf16>,
-    low: Vec<i16>,
-    m: Vec<bf16>,
-    v: Vec<bf16>,
+struct PackedState {
+    w: Vec<f32>,
+    moments: Vec<u32>,
 }
 
-impl CompactState {
+impl PackedState {
     fn new(state: &State) -> Self {
-        let (high, low) = state.w.iter().map(|&w| split(w)).unzip();
-        let round = |x: &[f32]| x.iter().map(|&x| bf16::from_f32(x)).collect();
-        Self { high, low, m: round(&state.m), v: round(&state.v) }
+        let moments = state.m.iter().zip(&state.v).map(|(&m, &v)| pack(m, v, 0)).collect();
+        Self { w: state.w.clone(), moments }
     }
 
-    fn rows(&mut self, seed: u32) -> CompactRows<'_> {
-        CompactRows { high: &mut self.high, low: &mut self.low, m: &mut self.m, v: &mut self.v, seed }
+    fn rows(&mut self, seed: u32) -> PackedRows<'_> {
+        PackedRows { w: &mut self.w, moments: &mut self.moments, seed }
     }
 
-    fn w(&self) -> Vec<f32> {
-        self.high.iter().zip(&self.low).map(|(&high, &low)| join(high, low)).collect()
-    }
-
-    /// Weights to `absolute`; moments to a unit of the last place of bf16, and nearly all the same.
+    /// Weights to `absolute`; moments to a unit in the last place of bf16, and nearly all the same.
     fn assert_close(&self, other: &Self, absolute: f32, what: &str) {
-        assert_close(&self.w(), &other.w(), absolute, &format!("{what} w"));
-        for (a, b) in [(&self.m, &other.m), (&self.v, &other.v)] {
-            let apart = a.iter().zip(b).filter(|(a, b)| a != b);
-            assert!(apart.clone().all(|(a, b)| (a.to_f32() - b.to_f32()).abs() <= b.to_f32().abs() / 127.0 + absolute));
-            assert!(apart.count() <= a.len() / 100 + 2, "{what}: moments differ");
+        assert_close(&self.w, &other.w, absolute, &format!("{what} w"));
+        let mut apart = 0;
+        for (&a, &b) in self.moments.iter().zip(&other.moments) {
+            let ((m, v), (other_m, other_v)) = (unpack(a), unpack(b));
+            assert!((m - other_m).abs() <= other_m.abs() / 127.0 + absolute, "{what} m: {m} is not {other_m}");
+            assert!((v - other_v).abs() <= other_v / 127.0 + absolute, "{what} v: {v} is not {other_v}");
+            apart += usize::from(a != b);
         }
+        assert!(apart <= self.moments.len() / 100 + 2, "{what}: {apart} moments differ");
     }
 }
 
@@ -231,43 +226,30 @@ proptest! {
     }
 
     #[test]
-    fn compact_kernels_agree_at_any_width(
+    fn packed_updates_agree_at_any_width(
         width in (1usize..=17).prop_map(|n| n * LANES), count in 0usize..40, columns in 1usize..20, seed: u64,
     ) {
         let values = &mut Values(seed);
         let total = 41;
-        let state = CompactState::new(&State::new(values, total * width));
+        let state = PackedState::new(&State::new(values, total * width));
         let (rows, starts, met) = random_pairs(values, count, total, columns, 3);
         let pairs = Pairs { rows: &rows, starts: &starts, columns: &met };
         let (x, dx, g) = (values.floats(columns * width), values.floats(columns * width), values.floats(met.len()));
-        let (coefficients, gradients) = (values.floats(count), values.floats(count * width));
+        let gradients = values.floats(count * width);
         let run = |set: &Kernels| {
-            let set = set.compact;
-            let mut dots = vec![9.0; count];
-            (set.row_dots)(&state.high, width, &rows, &x[..width], &mut dots);
-            let mut sum = x[..width].to_vec();
-            (set.row_sum)(&state.high, width, &rows, &coefficients, &mut sum);
-            let mut gathered = vec![9.0; count * width];
-            (set.gather_rows)(&state.high, width, &rows, &mut gathered);
-            let mut logits = vec![9.0; met.len()];
-            (set.pair_dots)(&state.high, &x, width, pairs, &mut logits);
-            let (mut by_row, mut by_pair, mut dx) = (state.clone(), state.clone(), dx.clone());
-            (set.row_adam)(by_row.rows(5), width, &rows, &gradients, step());
-            (set.pair_update)(by_pair.rows(6), &x, Some(&mut dx), width, pairs, &g, step());
-            ([dots, sum, gathered, logits, dx], [by_row, by_pair])
+            let (mut by_row, mut by_pair, mut without, mut dx) = (state.clone(), state.clone(), state.clone(), dx.clone());
+            (set.packed.row_adam)(by_row.rows(5), width, &rows, &gradients, step());
+            (set.packed.pair_update)(by_pair.rows(6), &x, Some(&mut dx), width, pairs, &g, step());
+            (set.packed.pair_update)(without.rows(6), &x, None, width, pairs, &g, step());
+            (dx, [by_row, by_pair, without])
         };
-        let (expected, expected_states) = run(REFERENCE);
+        let (expected_dx, expected) = run(REFERENCE);
         for set in all_supported() {
-            let (got, got_states) = run(set);
-            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
-                assert_close(got, expected, 1e-6 * width as f32, &format!("{set:?} compact result {i}"));
+            let (dx, got) = run(set);
+            assert_close(&dx, &expected_dx, 1e-5, "packed dx");
+            for (got, expected) in got.iter().zip(&expected) {
+                got.assert_close(expected, 1e-5, &format!("{set:?} packed"));
             }
-            for (got, expected) in got_states.iter().zip(&expected_states) {
-                got.assert_close(expected, 1e-5, &format!("{set:?} compact state"));
-            }
-            let mut without = state.clone();
-            (set.compact.pair_update)(without.rows(6), &x, None, width, pairs, &g, step());
-            without.assert_close(&expected_states[1], 1e-5, "compact pair_update without dx");
         }
     }
 
@@ -352,14 +334,14 @@ fn adam_leaves_untouched_state_at_zero() {
 
 /// Steps that move v by less than bf16 can tell must add up all the same: under a steady gradient, v comes to g².
 #[test]
-fn compact_second_moments_reach_their_mean() {
+fn packed_second_moments_reach_their_mean() {
     let width = 64;
     for set in all_supported() {
-        let mut state = CompactState::new(&State { w: vec![0.0; width], m: vec![0.0; width], v: vec![4.0; width] });
+        let mut state = PackedState::new(&State { w: vec![0.0; width], m: vec![0.0; width], v: vec![4.0; width] });
         for t in 0..6000 {
-            (set.compact.row_adam)(state.rows(t), width, &[0], &vec![1.0; width], step());
+            (set.packed.row_adam)(state.rows(t), width, &[0], &vec![1.0; width], step());
         }
-        let mean = state.v.iter().map(|v| v.to_f32()).sum::<f32>() / width as f32;
+        let mean = state.moments.iter().map(|&word| unpack(word).1).sum::<f32>() / width as f32;
         let exact = 1.0 + 3.0 * 0.999f32.powi(6000);
         assert!((mean - exact).abs() < 0.02, "{set:?}: {mean} is not {exact}");
     }
@@ -410,13 +392,13 @@ fn ids_beyond_the_table_are_refused_by_every_set() {
             let state = AdamRows { w: &mut w, m: &mut m, v: &mut [0.0; 64] };
             (set.row_adam)(state, width, &[3], &[0.0; 16], step());
         });
-        let high = vec![bf16::ZERO; 64];
-        panics(name, || (set.compact.row_dots)(&high, width, &[4], &[0.0; 16], &mut [0.0]));
-        panics(name, || (set.compact.gather_rows)(&high, width, &[4], &mut [0.0; 16]));
         panics(name, || {
-            let (mut high, mut m, mut v) = (high.clone(), high.clone(), high.clone());
-            let state = CompactRows { high: &mut high, low: &mut [0; 63], m: &mut m, v: &mut v, seed: 0 };
-            (set.compact.row_adam)(state, width, &[0], &[0.0; 16], step());
+            let state = PackedRows { w: &mut [0.0; 64], moments: &mut [0; 63], seed: 0 };
+            (set.packed.row_adam)(state, width, &[0], &[0.0; 16], step());
+        });
+        panics(name, || {
+            let state = PackedRows { w: &mut [0.0; 64], moments: &mut [0; 64], seed: 0 };
+            (set.packed.row_adam)(state, width, &[4], &[0.0; 16], step());
         });
         panics(name, || (set.pair_exp)(&mut [0.0], &[2], &[0.0; 2], &mut [0.0; 2]));
         panics(name, || (set.pair_scale)(&mut [0.0], &[2], &[0.0; 2]));

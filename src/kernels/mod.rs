@@ -6,9 +6,9 @@
 
 pub mod bf16;
 mod check;
-pub mod compact;
 pub mod gemm;
 pub mod memory;
+pub mod packed;
 pub mod portable;
 pub mod roofline;
 pub mod softmax;
@@ -112,8 +112,8 @@ pub struct Kernels {
     pub pair_exp: fn(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]),
     /// `g[p] *= scale[columns[p]]` for every pair p.
     pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
-    /// Row kernels on rows of fewer bytes.
-    pub compact: compact::CompactKernels,
+    /// Updates of rows whose moments take half the bytes.
+    pub packed: packed::PackedKernels,
     /// The set's ceilings.
     pub probes: roofline::Probes,
 }

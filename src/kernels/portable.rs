@@ -1,7 +1,7 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
 use super::roofline::Probes;
-use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, compact};
+use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, packed};
 use crate::network::AdamStep;
 
 /// The portable set.
@@ -21,7 +21,7 @@ pub const KERNELS: Kernels = Kernels {
     pair_max,
     pair_exp,
     pair_scale,
-    compact: compact::PORTABLE,
+    packed: packed::PORTABLE,
     probes: Probes { read_rows, change_rows, multiply_add },
 };
 
@@ -131,15 +131,9 @@ fn pair_update(
     if !check::pairs(pairs, width, check::state(&state), x.len(), g.len()) {
         return;
     }
-    let mut gradient = vec![0.0; width];
     for (neuron, range) in pairs.by_row() {
-        gradient.fill(0.0);
-        for (&g, &column) in g[range.clone()].iter().zip(&pairs.columns[range]) {
-            if let Some(dx) = &mut dx {
-                axpy(g, row(state.w, width, neuron), row_mut(dx, width, column));
-            }
-            axpy(g, row(x, width, column), &mut gradient);
-        }
+        let weights = row(state.w, width, neuron);
+        let gradient = gradient(weights, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
         let rows = AdamRows {
             w: row_mut(state.w, width, neuron),
             m: row_mut(state.m, width, neuron),
@@ -147,6 +141,18 @@ fn pair_update(
         };
         adam(rows, &gradient, step);
     }
+}
+
+/// The gradient of one row of weights by its pairs, whose products with the weights are added to `dx`.
+pub(super) fn gradient(w: &[f32], x: &[f32], mut dx: Option<&mut [f32]>, columns: &[u32], g: &[f32]) -> Vec<f32> {
+    let mut gradient = vec![0.0; w.len()];
+    for (&g, &column) in g.iter().zip(columns) {
+        if let Some(dx) = &mut dx {
+            axpy(g, w, row_mut(dx, w.len(), column));
+        }
+        axpy(g, row(x, w.len(), column), &mut gradient);
+    }
+    gradient
 }
 
 fn pair_max(logits: &[f32], columns: &[u32], largest: &mut [f32]) {

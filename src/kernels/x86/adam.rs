@@ -30,8 +30,8 @@ impl<V: Vector> Adam<V> {
         }
     }
 
-    /// The new (w, m, v). The square root and the division are the exact ones: replacing them by estimates and a step of
-    /// Newton's method saved nothing where rows come from memory.
+    /// The new (w, m, v). The square root and the division are the exact ones: estimates and a step of Newton's
+    /// method are more instructions, which leave less room for loads in flight, and made updates 15 % slower.
     #[inline(always)]
     pub(super) unsafe fn apply(&self, w: V, m: V, v: V, g: V) -> (V, V, V) {
         let g = g.keep(GRADIENT);

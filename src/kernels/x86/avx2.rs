@@ -2,8 +2,7 @@
 
 use super::kernel_set;
 use super::vector::Vector;
-use crate::kernels::compact::GOLDEN;
-use half::bf16;
+use crate::kernels::packed::GOLDEN;
 use std::arch::x86_64::*;
 
 kernel_set!("avx2", "avx2,fma", __m256);
@@ -14,23 +13,6 @@ unsafe fn first(n: usize) -> __m256i {
     static BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: eight values from index 8 - n lie inside the sixteen.
     unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n).cast()) }
-}
-
-/// Eight 16-bit values, widened by zeros into the upper halves of the lanes.
-#[inline(always)]
-unsafe fn load_upper(from: *const bf16) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))) }
-}
-
-/// The lower halves of the lanes, whose upper halves are 0.
-#[inline(always)]
-unsafe fn store_lower<T>(lanes: __m256i, to: *mut T) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        let packed = _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
-        _mm_storeu_si128(to.cast(), packed);
-    }
 }
 
 #[allow(unsafe_op_in_unsafe_fn)]
@@ -70,34 +52,21 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const bf16) -> Self {
-        _mm256_castsi256_ps(load_upper(from))
+    unsafe fn load_moments(from: *const u32) -> (Self, Self) {
+        let words = _mm256_loadu_si256(from.cast());
+        let m = _mm256_and_si256(words, _mm256_set1_epi32(0xffff_0000u32 as i32));
+        (_mm256_castsi256_ps(m), _mm256_castsi256_ps(_mm256_slli_epi32::<16>(words)))
     }
 
     #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut bf16) {
-        let rounded = _mm256_add_epi32(_mm256_castps_si256(self), _mm256_set1_epi32(0x8000));
-        store_lower(_mm256_srli_epi32::<16>(rounded), to);
-    }
-
-    #[inline(always)]
-    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32) {
+    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32) {
         let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         let steps = _mm256_mullo_epi32(lane, _mm256_set1_epi32(GOLDEN as i32));
         let noise = _mm256_srli_epi32::<16>(_mm256_add_epi32(steps, _mm256_set1_epi32(noise as i32)));
-        store_lower(_mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(self), noise)), to);
-    }
-
-    #[inline(always)]
-    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self {
-        let low = _mm256_cvtepi16_epi32(_mm_loadu_si128(low.cast()));
-        _mm256_castsi256_ps(_mm256_add_epi32(load_upper(high), low))
-    }
-
-    #[inline(always)]
-    unsafe fn store_split(self, high: *mut bf16, low: *mut i16) {
-        self.store_bf16(high);
-        store_lower(_mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(0xffff)), low);
+        let m = _mm256_add_epi32(_mm256_castps_si256(m), _mm256_set1_epi32(0x8000));
+        let v = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(v), noise));
+        let m = _mm256_and_si256(m, _mm256_set1_epi32(0xffff_0000u32 as i32));
+        _mm256_storeu_si256(to.cast(), _mm256_or_si256(m, v));
     }
 
     #[inline(always)]

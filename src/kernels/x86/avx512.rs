@@ -2,8 +2,7 @@
 
 use super::kernel_set;
 use super::vector::Vector;
-use crate::kernels::compact::GOLDEN;
-use half::bf16;
+use crate::kernels::packed::GOLDEN;
 use std::arch::x86_64::*;
 
 kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", __m512);
@@ -12,20 +11,6 @@ kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", __m512);
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     (1 << n) - 1
-}
-
-/// Sixteen 16-bit values, widened by zeros into the upper halves of the lanes.
-#[inline(always)]
-unsafe fn load_upper(from: *const bf16) -> __m512i {
-    // SAFETY: the caller's promise.
-    unsafe { _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))) }
-}
-
-/// The upper halves of the lanes.
-#[inline(always)]
-unsafe fn store_upper(lanes: __m512i, to: *mut bf16) {
-    // SAFETY: the caller's promise.
-    unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(lanes))) }
 }
 
 #[allow(unsafe_op_in_unsafe_fn)]
@@ -64,33 +49,21 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn load_bf16(from: *const bf16) -> Self {
-        _mm512_castsi512_ps(load_upper(from))
+    unsafe fn load_moments(from: *const u32) -> (Self, Self) {
+        let words = _mm512_loadu_si512(from.cast());
+        let m = _mm512_and_si512(words, _mm512_set1_epi32(0xffff_0000u32 as i32));
+        (_mm512_castsi512_ps(m), _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words)))
     }
 
     #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut bf16) {
-        store_upper(_mm512_add_epi32(_mm512_castps_si512(self), _mm512_set1_epi32(0x8000)), to);
-    }
-
-    #[inline(always)]
-    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32) {
+    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32) {
         let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
         let steps = _mm512_mullo_epi32(lane, _mm512_set1_epi32(GOLDEN as i32));
         let noise = _mm512_srli_epi32::<16>(_mm512_add_epi32(steps, _mm512_set1_epi32(noise as i32)));
-        store_upper(_mm512_add_epi32(_mm512_castps_si512(self), noise), to);
-    }
-
-    #[inline(always)]
-    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self {
-        let low = _mm512_cvtepi16_epi32(_mm256_loadu_si256(low.cast()));
-        _mm512_castsi512_ps(_mm512_add_epi32(load_upper(high), low))
-    }
-
-    #[inline(always)]
-    unsafe fn store_split(self, high: *mut bf16, low: *mut i16) {
-        self.store_bf16(high);
-        _mm256_storeu_si256(low.cast(), _mm512_cvtepi32_epi16(_mm512_castps_si512(self)));
+        let m = _mm512_add_epi32(_mm512_castps_si512(m), _mm512_set1_epi32(0x8000));
+        let v = _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_castps_si512(v), noise));
+        let m = _mm512_and_si512(m, _mm512_set1_epi32(0xffff_0000u32 as i32));
+        _mm512_storeu_si512(to.cast(), _mm512_or_si512(m, v));
     }
 
     #[inline(always)]
@@ -166,7 +139,7 @@ pub(in crate::kernels) fn bf16_dot() -> Option<fn(rounds: usize) -> f64> {
     #[target_feature(enable = "avx512f,avx512bf16")]
     fn compiled(rounds: usize) -> f64 {
         const CHAINS: usize = 12;
-        let one = _mm512_set1_epi16(std::hint::black_box(bf16::ONE.to_bits() as i16));
+        let one = _mm512_set1_epi16(std::hint::black_box(0x3f80i16));
         // SAFETY: both are 512 bits of numbers.
         let pairs: __m512bh = unsafe { std::mem::transmute(one) };
         let mut chains = [_mm512_setzero_ps(); CHAINS];

@@ -26,7 +26,7 @@ pub(super) use avx512::bf16_dot;
 macro_rules! kernel_set {
     ($name:literal, $features:literal, $V:ty) => {
         use super::{arrays, probes, rows};
-        use crate::kernels::compact::{CompactKernels, CompactRows};
+        use crate::kernels::packed::{PackedKernels, PackedRows};
         use crate::kernels::roofline::Probes;
         use crate::kernels::{AdamRows, Kernels, Pairs};
         use crate::network::AdamStep;
@@ -48,14 +48,7 @@ macro_rules! kernel_set {
             pair_max,
             pair_exp,
             pair_scale,
-            compact: CompactKernels {
-                row_dots: compact::row_dots,
-                row_sum: compact::row_sum,
-                gather_rows: compact::gather_rows,
-                row_adam: compact::row_adam,
-                pair_dots: compact::pair_dots,
-                pair_update: compact::pair_update,
-            },
+            packed: PackedKernels { row_adam: packed::row_adam, pair_update: packed::pair_update },
             probes: Probes { read_rows, change_rows, multiply_add },
         };
 
@@ -65,6 +58,10 @@ macro_rules! kernel_set {
             arrays::max::<$V>(x: &[f32]) -> f32;
             arrays::exp_sum::<$V>(x: &mut [f32], shift: f32) -> f32;
             arrays::adam::<$V>(state: AdamRows<'_>, g: &[f32], step: AdamStep) -> ();
+            rows::row_dots::<$V>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) -> ();
+            rows::row_sum::<$V>(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) -> ();
+            rows::gather_rows::<$V>(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) -> ();
+            rows::pair_dots::<$V>(w: &[f32], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) -> ();
             arrays::pair_max::<$V>(logits: &[f32], columns: &[u32], largest: &mut [f32]) -> ();
             arrays::pair_exp::<$V>(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]) -> ();
             arrays::pair_scale::<$V>(g: &mut [f32], columns: &[u32], scale: &[f32]) -> ();
@@ -72,26 +69,19 @@ macro_rules! kernel_set {
             probes::change_rows::<$V>(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) -> ();
             probes::multiply_add::<$V>(rounds: usize) -> f64;
         }
-        kernel_set! { @rows $features, $V, f32, AdamRows<'_> }
+        kernel_set! { @update $features, $V, AdamRows<'_> }
 
-        mod compact {
+        mod packed {
             use super::*;
-            use half::bf16;
 
-            kernel_set! { @rows $features, $V, bf16, CompactRows<'_> }
+            kernel_set! { @update $features, $V, PackedRows<'_> }
         }
     };
-    (@rows $features:literal, $V:ty, $W:ty, $Rows:ty) => {
+    (@update $features:literal, $V:ty, $Rows:ty) => {
         kernel_set! { @each $features,
-            rows::row_dots::<$V, $W>(w: &[$W], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) -> ();
-            rows::row_sum::<$V, $W>(
-                w: &[$W], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]
-            ) -> ();
-            rows::gather_rows::<$V, $W>(w: &[$W], width: usize, rows: &[u32], out: &mut [f32]) -> ();
             rows::row_adam::<$V, $Rows>(
                 state: $Rows, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep
             ) -> ();
-            rows::pair_dots::<$V, $W>(w: &[$W], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) -> ();
             rows::pair_update::<$V, $Rows>(
                 state: $Rows, x: &[f32], dx: Option<&mut [f32]>, width: usize, pairs: Pairs<'_>, g: &[f32],
                 step: AdamStep

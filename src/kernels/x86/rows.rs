@@ -6,9 +6,9 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::adam::Adam;
-use super::storage::{Rows, State, Weight, prefetch_vector};
+use super::storage::{Rows, State, prefetch_vector};
 use super::vector::{AHEAD_BYTES, Vector};
-use crate::kernels::compact::GOLDEN;
+use crate::kernels::packed::GOLDEN;
 use crate::kernels::{Pairs, check};
 use crate::network::AdamStep;
 
@@ -48,44 +48,53 @@ macro_rules! by_blocks {
 }
 pub(super) use by_blocks;
 
+/// Evaluates `$body` for `$j` from 0 to `$N - 1`, at most 7: a loop that is certain to be unrolled. Where the compiler
+/// finds the body too long and keeps the loop, the arrays it indexes go from registers to memory.
+macro_rules! unrolled {
+    ($N:ident, |$j:ident| $body:expr) => {
+        unrolled!(@each $N, $j, $body, 0, 1, 2, 3, 4, 5, 6, 7)
+    };
+    (@each $N:ident, $j:ident, $body:expr, $($n:literal),*) => {
+        $(if $n < $N {
+            let $j: usize = $n;
+            $body
+        })*
+    };
+}
+
 #[inline(always)]
-pub(super) unsafe fn load_block<V: Vector, W: Weight, const N: usize>(from: *const W) -> [V; N] {
+pub(super) unsafe fn load_block<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
     let mut block = [V::splat(0.0); N];
     for (j, vector) in block.iter_mut().enumerate() {
-        *vector = W::load(from.add(j * V::LANES));
+        *vector = V::load(from.add(j * V::LANES));
     }
     block
 }
 
 /// Loads a block and asks for another; in turns, because a burst of prefetches would fill the queue before the loads.
 #[inline(always)]
-pub(super) unsafe fn load_ahead<V: Vector, W: Weight, const N: usize>(from: *const W, ahead: *const W) -> [V; N] {
+pub(super) unsafe fn load_ahead<V: Vector, const N: usize>(from: *const f32, ahead: *const f32) -> [V; N] {
     let mut block = [V::splat(0.0); N];
     for (j, vector) in block.iter_mut().enumerate() {
-        prefetch_vector::<V, W>(ahead, j);
-        *vector = W::load(from.add(j * V::LANES));
+        prefetch_vector::<V, f32>(ahead, j);
+        *vector = V::load(from.add(j * V::LANES));
     }
     block
 }
 
 #[inline(always)]
-pub(super) unsafe fn row_dots<V: Vector, W: Weight>(w: &[W], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
+pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!((x.len(), out.len()), (width, rows.len()));
     let w = w.as_ptr();
-    for ((row, next), out) in with_next(rows, rows_ahead(width, size_of::<W>())).zip(out) {
-        *out = row_dot::<V, W, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
+    for ((row, next), out) in with_next(rows, rows_ahead(width, size_of::<f32>())).zip(out) {
+        *out = row_dot::<V, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
     }
 }
 
 /// Product of two padded rows, which prefetches a third if `AHEAD`.
 #[inline(always)]
-unsafe fn row_dot<V: Vector, W: Weight, const AHEAD: bool>(
-    w: *const W,
-    x: *const f32,
-    width: usize,
-    next: *const W,
-) -> f32 {
+unsafe fn row_dot<V: Vector, const AHEAD: bool>(w: *const f32, x: *const f32, width: usize, next: *const f32) -> f32 {
     let mut sums = [V::splat(0.0); 2];
     by_blocks!(V, width, |N, at| {
         let weights: [V; N] = if AHEAD { load_ahead(w.add(at), next.wrapping_add(at)) } else { load_block(w.add(at)) };
@@ -97,17 +106,11 @@ unsafe fn row_dot<V: Vector, W: Weight, const AHEAD: bool>(
 }
 
 #[inline(always)]
-pub(super) unsafe fn row_sum<V: Vector, W: Weight>(
-    w: &[W],
-    width: usize,
-    rows: &[u32],
-    coefficients: &[f32],
-    out: &mut [f32],
-) {
+pub(super) unsafe fn row_sum<V: Vector>(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
     let (w, out) = (w.as_ptr(), out.as_mut_ptr());
-    for ((row, next), &coefficient) in with_next(rows, rows_ahead(width, size_of::<W>())).zip(coefficients) {
+    for ((row, next), &coefficient) in with_next(rows, rows_ahead(width, size_of::<f32>())).zip(coefficients) {
         let coefficient = V::splat(coefficient);
         by_blocks!(V, width, |N, at| {
             let block: [V; N] = load_ahead(w.add(row * width + at), w.wrapping_add(next * width + at));
@@ -120,11 +123,11 @@ pub(super) unsafe fn row_sum<V: Vector, W: Weight>(
 }
 
 #[inline(always)]
-pub(super) unsafe fn gather_rows<V: Vector, W: Weight>(w: &[W], width: usize, rows: &[u32], out: &mut [f32]) {
+pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!(out.len(), rows.len() * width);
     let w = w.as_ptr();
-    for ((row, next), out) in with_next(rows, rows_ahead(width, size_of::<W>())).zip(out.chunks_exact_mut(width)) {
+    for ((row, next), out) in with_next(rows, rows_ahead(width, size_of::<f32>())).zip(out.chunks_exact_mut(width)) {
         by_blocks!(V, width, |N, at| {
             let block: [V; N] = load_ahead(w.add(row * width + at), w.wrapping_add(next * width + at));
             for (j, vector) in block.into_iter().enumerate() {
@@ -163,40 +166,33 @@ unsafe fn adam_block<V: Vector, S: State, const N: usize>(
     state: S,
     gradient: &[V; N],
     ahead: S,
-    mut noise: u32,
+    noise: u32,
 ) -> u32 {
-    for (j, &g) in gradient.iter().enumerate() {
+    unrolled!(N, |j| {
         ahead.prefetch::<V>(j);
         let state = state.wrapping_add(j * V::LANES);
         let (w, m, v) = state.load();
-        let (w, m, v) = adam.apply(w, m, v, g);
-        state.store(w, m, v, noise);
-        noise = noise.wrapping_add(GOLDEN.wrapping_mul(V::LANES as u32));
-    }
-    noise
+        let (w, m, v) = adam.apply(w, m, v, gradient[j]);
+        state.store(w, m, v, noise.wrapping_add(GOLDEN.wrapping_mul((j * V::LANES) as u32)));
+    });
+    noise.wrapping_add(GOLDEN.wrapping_mul((N * V::LANES) as u32))
 }
 
 #[inline(always)]
-pub(super) unsafe fn pair_dots<V: Vector, W: Weight>(
-    w: &[W],
-    x: &[f32],
-    width: usize,
-    pairs: Pairs<'_>,
-    out: &mut [f32],
-) {
+pub(super) unsafe fn pair_dots<V: Vector>(w: &[f32], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) {
     if !check::pairs(pairs, width, w.len(), x.len(), out.len()) {
         return;
     }
     let (w, x) = (w.as_ptr(), x.as_ptr());
-    for ((row, next), range) in with_next(pairs.rows, rows_ahead(width, size_of::<W>())).zip(pairs.ranges()) {
+    for ((row, next), range) in with_next(pairs.rows, rows_ahead(width, size_of::<f32>())).zip(pairs.ranges()) {
         let (row, next) = (w.add(row * width), w.wrapping_add(next * width));
         let (columns, out) = (&pairs.columns[range.clone()], &mut out[range]);
         let mut each = columns.iter().zip(out);
         if let Some((&column, out)) = each.next() {
-            *out = row_dot::<V, W, true>(row, x.add(column as usize * width), width, next);
+            *out = row_dot::<V, true>(row, x.add(column as usize * width), width, next);
         }
         for (&column, out) in each {
-            *out = row_dot::<V, W, false>(row, x.add(column as usize * width), width, next);
+            *out = row_dot::<V, false>(row, x.add(column as usize * width), width, next);
         }
     }
 }
@@ -240,7 +236,7 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
         by_blocks!(V, width, |N, at| {
             let (state, ahead) = (state.wrapping_add(row * width + at), state.wrapping_add(next * width + at));
             let (x, dx) = (x.add(at), dx.wrapping_add(at));
-            let gradient: [V; N] = gradient_block::<V, _, DX, N>(state.weights(), x, dx, width, columns, g);
+            let gradient: [V; N] = gradient_block::<V, DX, N>(state.weights(), x, dx, width, columns, g);
             noise = adam_block(&adam, state, &gradient, ahead, noise);
         });
     }
@@ -249,8 +245,8 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
 /// The gradient of one block of a row. It stays in registers while the columns pass, and so do the weights, where their
 /// products go to `dx`: weights and moments are read once and written once.
 #[inline(always)]
-unsafe fn gradient_block<V: Vector, W: Weight, const DX: bool, const N: usize>(
-    w: *const W,
+unsafe fn gradient_block<V: Vector, const DX: bool, const N: usize>(
+    w: *const f32,
     x: *const f32,
     dx: *mut f32,
     width: usize,

@@ -1,30 +1,10 @@
-//! How rows lie in memory: as f32, or compact ([`crate::kernels::compact`]).
+//! How rows lie in memory: as f32, or with packed moments ([`crate::kernels::packed`]).
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::vector::{Vector, prefetch};
-use crate::kernels::compact::{CompactRows, mixed};
+use crate::kernels::packed::{PackedRows, mixed};
 use crate::kernels::{AdamRows, check};
-use half::bf16;
-
-/// A weight as the forward pass reads it.
-pub(super) trait Weight: Copy {
-    unsafe fn load<V: Vector>(from: *const Self) -> V;
-}
-
-impl Weight for f32 {
-    #[inline(always)]
-    unsafe fn load<V: Vector>(from: *const Self) -> V {
-        V::load(from)
-    }
-}
-
-impl Weight for bf16 {
-    #[inline(always)]
-    unsafe fn load<V: Vector>(from: *const Self) -> V {
-        V::load_bf16(from)
-    }
-}
 
 /// Prefetches the line in which the `vector`-th vector from `at` starts, if it is the first to start there, `at` being
 /// the start of a line.
@@ -48,17 +28,16 @@ pub(super) trait Rows {
 
 /// Pointers into weights and moments at one offset.
 pub(super) trait State: Copy {
-    type Weight: Weight;
     /// Bytes of a weight and its moments.
     const BYTES: usize;
 
-    fn weights(self) -> *const Self::Weight;
+    fn weights(self) -> *const f32;
     fn wrapping_add(self, offset: usize) -> Self;
     /// Prefetches the `vector`-th vector; see [`prefetch_vector`].
     fn prefetch<V: Vector>(self, vector: usize);
     /// (w, m, v).
     unsafe fn load<V: Vector>(self) -> (V, V, V);
-    /// `noise` is what the first lane is rounded with, see [`Vector::store_bf16_dithered`].
+    /// `noise` is what the first lane is rounded with, see [`Vector::store_moments`].
     unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32);
 }
 
@@ -96,7 +75,6 @@ impl Rows for AdamRows<'_> {
 }
 
 impl State for Plain {
-    type Weight = f32;
     const BYTES: usize = 12;
 
     #[inline(always)]
@@ -129,17 +107,15 @@ impl State for Plain {
     }
 }
 
-/// w in two halves, m and v in bf16.
+/// w in f32, m and v in one word.
 #[derive(Clone, Copy)]
-pub(super) struct Compact {
-    high: *mut bf16,
-    low: *mut i16,
-    m: *mut bf16,
-    v: *mut bf16,
+pub(super) struct Packed {
+    w: *mut f32,
+    moments: *mut u32,
 }
 
-impl Rows for CompactRows<'_> {
-    type State = Compact;
+impl Rows for PackedRows<'_> {
+    type State = Packed;
 
     #[inline(always)]
     fn checked_len(&self) -> usize {
@@ -147,13 +123,8 @@ impl Rows for CompactRows<'_> {
     }
 
     #[inline(always)]
-    fn state(self) -> Compact {
-        Compact {
-            high: self.high.as_mut_ptr(),
-            low: self.low.as_mut_ptr(),
-            m: self.m.as_mut_ptr(),
-            v: self.v.as_mut_ptr(),
-        }
+    fn state(self) -> Packed {
+        Packed { w: self.w.as_mut_ptr(), moments: self.moments.as_mut_ptr() }
     }
 
     #[inline(always)]
@@ -162,42 +133,34 @@ impl Rows for CompactRows<'_> {
     }
 }
 
-impl State for Compact {
-    type Weight = bf16;
+impl State for Packed {
     const BYTES: usize = 8;
 
     #[inline(always)]
-    fn weights(self) -> *const bf16 {
-        self.high
+    fn weights(self) -> *const f32 {
+        self.w
     }
 
     #[inline(always)]
     fn wrapping_add(self, offset: usize) -> Self {
-        Self {
-            high: self.high.wrapping_add(offset),
-            low: self.low.wrapping_add(offset),
-            m: self.m.wrapping_add(offset),
-            v: self.v.wrapping_add(offset),
-        }
+        Self { w: self.w.wrapping_add(offset), moments: self.moments.wrapping_add(offset) }
     }
 
     #[inline(always)]
     fn prefetch<V: Vector>(self, vector: usize) {
-        for table in [self.high, self.m, self.v] {
-            prefetch_vector::<V, bf16>(table, vector);
-        }
-        prefetch_vector::<V, i16>(self.low, vector);
+        prefetch_vector::<V, f32>(self.w, vector);
+        prefetch_vector::<V, u32>(self.moments, vector);
     }
 
     #[inline(always)]
     unsafe fn load<V: Vector>(self) -> (V, V, V) {
-        (V::load_split(self.high, self.low), V::load_bf16(self.m), V::load_bf16(self.v))
+        let (m, v) = V::load_moments(self.moments);
+        (V::load(self.w), m, v)
     }
 
     #[inline(always)]
     unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32) {
-        w.store_split(self.high, self.low);
-        m.store_bf16(self.m);
-        v.store_bf16_dithered(self.v, noise);
+        w.store(self.w);
+        V::store_moments(self.moments, m, v, noise);
     }
 }

@@ -1,7 +1,6 @@
 //! What a kernel needs of a vector register. See [`super`].
 
 use crate::kernels::NORMAL;
-use half::bf16;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 /// A register of `LANES` f32.
@@ -24,16 +23,11 @@ pub(in crate::kernels) trait Vector: Copy {
     unsafe fn store_first(self, to: *mut f32, n: usize);
     /// `from[indices[lane]]`, the indices below 2³¹.
     unsafe fn gather(from: *const f32, indices: *const u32) -> Self;
-    unsafe fn load_bf16(from: *const bf16) -> Self;
-    /// To the nearest, halves away from zero.
-    unsafe fn store_bf16(self, to: *mut bf16);
-    /// Up or down, the likelier the nearer: adds the upper half of `noise + lane * GOLDEN` to what is cut off, and
-    /// cuts ([`crate::kernels::compact`]).
-    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32);
-    /// f32 from two halves, see [`crate::kernels::compact::join`].
-    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self;
-    /// f32 in two halves, see [`crate::kernels::compact::split`].
-    unsafe fn store_split(self, high: *mut bf16, low: *mut i16);
+    /// (m, v) from words that hold m in the upper and v in the lower half, both bf16.
+    unsafe fn load_moments(from: *const u32) -> (Self, Self);
+    /// m rounded to the nearest, v up or down at random: the upper half of `noise + lane * GOLDEN` is added to what is
+    /// cut off.
+    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32);
 
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;

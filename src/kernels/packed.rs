@@ -1,0 +1,140 @@
+//! Adam's moments in half the bytes: m and v as bf16 in one 32-bit word, so that a weight with its moments takes 8 bytes
+//! instead of 12. A sparse step is bound by the traffic of random rows, so bytes are time.
+//!
+//! - **w** stays f32: steps of any size add up, and the forward pass is the same.
+//! - **m**, the upper half, is rounded to the nearest: a step replaces a tenth of it, far more than the 0.2 % it is
+//!   rounded by.
+//! - **v**, the lower half, is rounded up or down at random, the likelier the nearer: a step moves it by as little as
+//!   0.1 % of itself, which rounding to the nearest would swallow every time; random rounding keeps the mean. The
+//!   randomness is a golden-ratio sequence along the rows of a call, started by [`PackedRows::seed`].
+
+use super::{AdamRows, Pairs, check, portable};
+use crate::network::AdamStep;
+use std::slice::from_mut;
+
+/// 2³² over the golden ratio: multiples of it, taken modulo 2³², are spread as evenly as can be.
+pub(super) const GOLDEN: u32 = 0x9E37_79B9;
+
+/// The state of a weight matrix under Adam: two row matrices of one shape.
+#[derive(Debug)]
+pub struct PackedRows<'a> {
+    pub w: &'a mut [f32],
+    /// See [`pack`]; 0 at the start of training.
+    pub moments: &'a mut [u32],
+    /// Starts the random rounding; to be another one in every call, a running number will do.
+    pub seed: u32,
+}
+
+impl PackedRows<'_> {
+    /// Panics unless w and moments have one length; returns it.
+    #[inline(always)]
+    pub(super) fn checked_len(&self) -> usize {
+        assert_eq!(self.w.len(), self.moments.len(), "w and moments differ in length");
+        self.w.len()
+    }
+}
+
+/// Kernels that update packed rows; each as its namesake in [`super::Kernels`].
+#[derive(Clone, Copy)]
+#[allow(clippy::type_complexity)] // The signatures are the contract.
+pub struct PackedKernels {
+    /// Adam on the rows listed.
+    pub row_adam: fn(state: PackedRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
+    /// Gradients of pairs and Adam.
+    pub pair_update: fn(
+        state: PackedRows<'_>,
+        x: &[f32],
+        dx: Option<&mut [f32]>,
+        width: usize,
+        pairs: Pairs<'_>,
+        g: &[f32],
+        step: AdamStep,
+    ),
+}
+
+/// The word of m and v: m to the nearest bf16 (halves away from zero), v up or down by the upper half of `noise`.
+pub fn pack(m: f32, v: f32, noise: u32) -> u32 {
+    let v = v.to_bits().wrapping_add(noise >> 16) >> 16;
+    m.to_bits().wrapping_add(0x8000) & 0xffff_0000 | v
+}
+
+/// (m, v) of a word.
+pub fn unpack(word: u32) -> (f32, f32) {
+    (f32::from_bits(word & 0xffff_0000), f32::from_bits(word << 16))
+}
+
+/// A seed whose every bit depends on every bit of `seed`.
+pub(super) fn mixed(seed: u32) -> u32 {
+    let seed = (seed ^ (seed >> 16)).wrapping_mul(0x85EB_CA6B);
+    let seed = (seed ^ (seed >> 13)).wrapping_mul(0xC2B2_AE35);
+    seed ^ (seed >> 16)
+}
+
+/// The portable set.
+pub(super) const PORTABLE: PackedKernels = PackedKernels { row_adam, pair_update };
+
+fn row_adam(mut state: PackedRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+    check::rows(rows, width, state.checked_len());
+    assert_eq!(gradients.len(), rows.len() * width);
+    let mut noise = mixed(state.seed);
+    for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
+        noise = adam(&mut state, row as usize * width, gradient, step, noise);
+    }
+}
+
+/// Adam on the values from `at` on; takes and returns the noise of the next value.
+fn adam(state: &mut PackedRows<'_>, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) -> u32 {
+    for (i, &g) in (at..).zip(gradient) {
+        let (mut m, mut v) = unpack(state.moments[i]);
+        let one = AdamRows { w: from_mut(&mut state.w[i]), m: from_mut(&mut m), v: from_mut(&mut v) };
+        (portable::KERNELS.adam)(one, &[g], step);
+        state.moments[i] = pack(m, v, noise);
+        noise = noise.wrapping_add(GOLDEN);
+    }
+    noise
+}
+
+fn pair_update(
+    mut state: PackedRows<'_>,
+    x: &[f32],
+    mut dx: Option<&mut [f32]>,
+    width: usize,
+    pairs: Pairs<'_>,
+    g: &[f32],
+    step: AdamStep,
+) {
+    if !check::pairs(pairs, width, state.checked_len(), x.len(), g.len()) {
+        return;
+    }
+    let mut noise = mixed(state.seed);
+    for (row, range) in pairs.by_row() {
+        let at = row as usize * width;
+        let gradient =
+            portable::gradient(&state.w[at..][..width], x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
+        noise = adam(&mut state, at, &gradient, step, noise);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_holds_both_moments() {
+        for (m, v) in [(0.0, 0.0), (1.0, 2.0), (-3.5, 1e-20), (1e30, 6e-30)] {
+            let (packed_m, packed_v) = unpack(pack(m, v, 0x8000_0000));
+            assert!((packed_m - m).abs() <= m.abs() / 256.0, "{m:e} came back as {packed_m:e}");
+            assert!((packed_v - v).abs() <= v / 128.0, "{v:e} came back as {packed_v:e}");
+        }
+    }
+
+    #[test]
+    fn random_rounding_keeps_the_mean() {
+        let v = 1.0 + 1.0 / 1024.0; // An eighth of the way from one bf16 to the next.
+        let mean = |noise: fn(u32) -> u32| (0..4096).map(|i| unpack(pack(0.0, v, noise(i))).1).sum::<f32>() / 4096.0;
+        let over_calls = mean(mixed);
+        assert!((over_calls - v).abs() < 3e-4, "{over_calls}");
+        let along_rows = mean(|i| i.wrapping_mul(GOLDEN));
+        assert!((along_rows - v).abs() < 1e-5, "{along_rows}");
+    }
+}
