@@ -130,7 +130,7 @@ fn plot(title: String, axis: Axis, series: Vec<Series>, csv: &mut csv::Writer<Ve
     for series in &series {
         let source = if series.published { "published" } else { "measured" };
         for Point { x, median, min, max } in &series.points {
-            let numbers = [x, median, min, max].map(|value| value.to_string());
+            let numbers = [x, median, min, max].map(cell);
             let texts = [title.as_str(), &series.name, source];
             write(csv, texts.into_iter().chain(numbers.iter().map(String::as_str)));
         }
@@ -225,11 +225,11 @@ fn bars(
         let mut drawn = Vec::new();
         for contestant in contestants {
             let Some((total, parts)) = bar(contestant) else { continue };
-            let numbers = [total.median, total.min, total.max].map(|value| value.to_string());
+            let numbers = [total.median, total.min, total.max].map(cell);
             let [median, min, max] = &numbers;
             write(&mut csv, [dataset.as_str(), &contestant.name, "total", median, min, max]);
             for (part, seconds) in &parts {
-                write(&mut csv, [dataset.as_str(), &contestant.name, part, &seconds.to_string(), "", ""]);
+                write(&mut csv, [dataset.as_str(), &contestant.name, part, &cell(*seconds), "", ""]);
             }
             drawn.push(Bar { name: contestant.name.clone(), style: contestant.style, total, parts });
         }
@@ -250,6 +250,12 @@ fn figure(
 ) -> Option<Figure> {
     let csv = String::from_utf8(csv.into_inner().ok()?).ok()?;
     (!panels.is_empty()).then(|| Figure { name: name.into(), title, caption, panels, csv })
+}
+
+/// A number for a CSV file: seven significant digits, more than any clock here has.
+fn cell(value: impl std::borrow::Borrow<f64>) -> String {
+    let value = *value.borrow();
+    format!("{value:.6e}").parse::<f64>().unwrap_or(value).to_string()
 }
 
 fn csv_of(columns: &[&str]) -> csv::Writer<Vec<u8>> {

@@ -44,7 +44,7 @@ fn renew(path: &Path, text: &str, results: &[PathBuf]) -> Result<(String, Vec<St
     let contents = Contents::of(&studies, &records, folder);
     let wrong = |at: usize, reason: String| ReportError::Marker {
         path: path.into(),
-        line: text[..at].lines().count().max(1),
+        line: text[..at].matches('\n').count() + 1,
         reason,
     };
     let (mut renewed, mut differ, mut at) = (String::new(), Vec::new(), 0);

@@ -24,6 +24,9 @@ pub struct Duel {
     pub wall: Option<Spread>,
     /// The same in CPU seconds; None against a GPU, whose work CPU seconds do not count.
     pub cpu: Option<Spread>,
+    /// Where the target is not reached: a P@1 that both reach (where the challenger ends, less [`SLACK`]) and the ratio
+    /// of seconds to it.
+    pub lower: Option<(f64, Spread)>,
     /// Seeds compared.
     pub seeds: usize,
 }
@@ -46,7 +49,8 @@ impl Duel {
             return None;
         }
         let ends = (challenger.end()?.median, baseline.end()?.median);
-        let target = ((ends.1 - SLACK) * 1000.0).floor() / 1000.0;
+        let below = |end: f64| ((end - SLACK) * 1000.0).floor() / 1000.0;
+        let target = below(ends.1);
         let on_gpu = [challenger, baseline].iter().any(|c| matches!(c.style, Style::DenseGpu | Style::LshGpu));
         Some(Self {
             dataset: panel.dataset.clone(),
@@ -60,6 +64,7 @@ impl Duel {
             ends,
             wall: ratio(challenger, baseline, Axis::TrainSeconds, target),
             cpu: if on_gpu { None } else { ratio(challenger, baseline, Axis::CpuSeconds, target) },
+            lower: ratio(challenger, baseline, Axis::TrainSeconds, below(ends.0)).map(|ratio| (below(ends.0), ratio)),
             seeds: challenger.runs.len().min(baseline.runs.len()),
         })
     }
@@ -76,25 +81,22 @@ impl Duel {
     pub fn sentence(&self) -> String {
         let Self { dataset, challenger, baseline, target, .. } = self;
         let (dataset, challenger, baseline) = (plain(dataset), plain(challenger), plain(baseline));
+        let goal = format!("P@1 {} (where {baseline} ends, less {SLACK})", share(*target));
         let (Some(ours), Some(theirs), Some(wall)) = (self.seconds.0, self.seconds.1, self.wall) else {
-            return format!(
-                "on {dataset} {challenger} does not reach P@1 {} (where {baseline} ends, less {SLACK}): it ends at {}",
-                share(*target),
-                share(self.ends.0)
-            );
+            let end = share(self.ends.0);
+            let lower = self.lower.map_or_else(String::new, |(p1, ratio)| {
+                let (ratio, word) = faster(ratio.median, "sooner", "later");
+                format!(", and reaches {} {ratio} {word} than {baseline}", share(p1))
+            });
+            return format!("on {dataset} {challenger} does **not reach** {goal}: it ends at {end}{lower}");
         };
         let cpu = self.cpu.map_or_else(String::new, |cpu| {
             let (ratio, word) = faster(cpu.median, "fewer", "more");
             format!(" and {ratio} {word} CPU seconds")
         });
         let (ratio, word) = faster(wall.median, "sooner", "later");
-        format!(
-            "on {dataset} {challenger} reaches P@1 {} (where {baseline} ends, less {SLACK}) in {} s against {} s: \
-             **{ratio} {word}**{cpu}",
-            share(*target),
-            number(ours),
-            number(theirs),
-        )
+        let (ours, theirs) = (number(ours), number(theirs));
+        format!("on {dataset} {challenger} reaches {goal} in {ours} s against {theirs} s: **{ratio} {word}**{cpu}")
     }
 }
 
