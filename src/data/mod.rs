@@ -3,17 +3,54 @@
 //! Invariants every source must establish and everything downstream relies on: within a row, feature indices are
 //! strictly ascending and below I, values are finite; labels are strictly ascending and below L. Rows without
 //! features and rows without labels are legal.
+//!
+//! [`open`] makes a [`Dataset`] of a [`Source`] and keeps it in a binary cache, which it maps the next time if it is
+//! sound and still true.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `source` | the names of sources, as typed or in TOML |
+//! | `open`, `cache` | from a source to a data set; built sets as checked, memory-mapped files |
+//! | `words` | `moby` and `webster`, real and in the box |
+//! | `xmc/` | text files of the Extreme Classification Repository |
+//! | `idx` | images, as dense input |
+//! | [`synthetic`] | planted structure in the shape of the published sets |
+//! | `weighting` | tf-idf and rows of length 1 |
+//! | `compressed` | .gz, .zst and .xz |
+//! | [`stats`] | the row of the paper's Table 1 |
+//! | `order` | epochs and samples: which rows come when |
+//! | `batch` | B rows in the layout engines read |
 
+mod array;
 mod batch;
+mod cache;
+mod compressed;
+mod error;
+mod idx;
+mod open;
+mod order;
+mod rows;
+mod source;
+pub mod stats;
+pub mod synthetic;
+mod weighting;
+#[cfg(feature = "embedded-data")]
+mod words;
+mod xmc;
 
+pub use array::Array;
 pub use batch::{Batch, Input, Inputs};
+pub use error::DataError;
+pub use open::{OpenOptions, Progress, Silent, open};
+pub use order::{sample, shuffled};
+pub use source::{Source, Synthetic, Weighting, Xmc};
 
 /// Compressed sparse rows: row `r` holds `indices[offsets[r]..offsets[r+1]]` and, for features, values beside them.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Csr {
-    offsets: Vec<u64>,
-    indices: Vec<u32>,
-    values: Vec<f32>,
+    offsets: Array<u64>,
+    indices: Array<u32>,
+    values: Array<f32>,
 }
 
 impl Csr {
@@ -22,10 +59,23 @@ impl Csr {
     /// # Panics
     /// If the arrays disagree in length.
     pub fn new(offsets: Vec<u64>, indices: Vec<u32>, values: Vec<f32>) -> Self {
-        assert_eq!(offsets.first(), Some(&0));
-        assert_eq!(*offsets.last().unwrap() as usize, indices.len());
-        assert_eq!(indices.len(), values.len());
-        Self { offsets, indices, values }
+        Self::from_arrays(offsets.into(), indices.into(), values.into()).expect("arrays of matching lengths")
+    }
+
+    /// The same of arrays that may live in a map; `None` where they disagree in length.
+    fn from_arrays(offsets: Array<u64>, indices: Array<u32>, values: Array<f32>) -> Option<Self> {
+        let sound = spans(&offsets, indices.len()) && indices.len() == values.len();
+        sound.then_some(Self { offsets, indices, values })
+    }
+
+    /// The feature indices of all rows, one row after another.
+    pub fn indices(&self) -> &[u32] {
+        &self.indices
+    }
+
+    /// The values beside [`Csr::indices`].
+    pub fn values(&self) -> &[f32] {
+        &self.values
     }
 
     /// Number of rows.
@@ -48,8 +98,8 @@ impl Csr {
 /// The true labels of every row, as one long list with offsets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LabelLists {
-    offsets: Vec<u64>,
-    labels: Vec<u32>,
+    offsets: Array<u64>,
+    labels: Array<u32>,
 }
 
 impl LabelLists {
@@ -58,9 +108,17 @@ impl LabelLists {
     /// # Panics
     /// If the arrays disagree in length.
     pub fn new(offsets: Vec<u64>, labels: Vec<u32>) -> Self {
-        assert_eq!(offsets.first(), Some(&0));
-        assert_eq!(*offsets.last().unwrap() as usize, labels.len());
-        Self { offsets, labels }
+        Self::from_arrays(offsets.into(), labels.into()).expect("arrays of matching lengths")
+    }
+
+    /// The same of arrays that may live in a map; `None` where they disagree in length.
+    fn from_arrays(offsets: Array<u64>, labels: Array<u32>) -> Option<Self> {
+        spans(&offsets, labels.len()).then_some(Self { offsets, labels })
+    }
+
+    /// The labels of all rows, one row after another.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
     }
 
     /// Number of rows.
@@ -77,6 +135,11 @@ impl LabelLists {
     pub fn row(&self, r: usize) -> &[u32] {
         &self.labels[self.offsets[r] as usize..self.offsets[r + 1] as usize]
     }
+}
+
+/// Whether `offsets` cut an array of `len` values into rows.
+fn spans(offsets: &[u64], len: usize) -> bool {
+    offsets.first() == Some(&0) && offsets.last() == Some(&(len as u64)) && offsets.is_sorted()
 }
 
 /// The input rows of a split.
@@ -137,6 +200,37 @@ pub struct Dataset {
 }
 
 impl Dataset {
+    /// Puts a data set together and takes its fingerprint.
+    pub fn new(name: String, inputs: usize, labels: usize, train: Split, test: Split, provenance: String) -> Self {
+        let mut data = Self { name, inputs, labels, train, test, provenance, fingerprint: 0 };
+        data.fingerprint = data.content_hash();
+        data
+    }
+
+    /// xxh3 over sizes, features and labels of both splits; what [`Dataset::fingerprint`] holds.
+    fn content_hash(&self) -> u64 {
+        let mut hash = xxhash_rust::xxh3::Xxh3::new();
+        let mut take = |bytes: &[u8]| {
+            hash.update(&(bytes.len() as u64).to_le_bytes());
+            hash.update(bytes);
+        };
+        take(&(self.inputs as u64).to_le_bytes());
+        take(&(self.labels as u64).to_le_bytes());
+        for split in [&self.train, &self.test] {
+            match &split.features {
+                Features::Sparse(csr) => {
+                    take(bytemuck::cast_slice(&csr.offsets));
+                    take(bytemuck::cast_slice(&csr.indices));
+                    take(bytemuck::cast_slice(&csr.values));
+                }
+                Features::Dense { values, .. } => take(bytemuck::cast_slice(values)),
+            }
+            take(bytemuck::cast_slice(&split.labels.offsets));
+            take(bytemuck::cast_slice(&split.labels.labels));
+        }
+        hash.digest()
+    }
+
     /// How many training rows carry each label (length L).
     pub fn label_counts(&self) -> Vec<u32> {
         let mut counts = vec![0u32; self.labels];
@@ -146,5 +240,11 @@ impl Dataset {
             }
         }
         counts
+    }
+
+    /// The share of training rows that carries each label (length L).
+    pub fn label_shares(&self) -> Vec<f32> {
+        let rows = self.train.rows().max(1) as f32;
+        self.label_counts().iter().map(|&count| count as f32 / rows).collect()
     }
 }

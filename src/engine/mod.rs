@@ -2,6 +2,13 @@
 //!
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
+pub(crate) mod common;
+pub mod dense_cpu;
+pub mod dense_gpu;
+pub mod exact_top_k;
+pub mod reference;
+pub mod sparse_cpu;
+
 use crate::data::Batch;
 use crate::network::{Parameters, Shape, Training};
 use std::sync::Arc;
@@ -146,8 +153,9 @@ pub struct EngineSettings {
     pub allow_software: bool,
     /// Seed of everything random inside the engine.
     pub seed: u64,
-    /// Training rows of each label (length L), for selections that weigh by frequency; may be empty.
-    pub label_counts: Arc<[u32]>,
+    /// Share of the training rows that carry each label (length L), for selections that weigh by frequency; may be
+    /// empty.
+    pub label_shares: Arc<[f32]>,
 }
 
 /// Builds an engine.
@@ -162,7 +170,49 @@ pub struct Entry {
 }
 
 /// Every engine there is.
-pub const REGISTRY: &[Entry] = &[];
+pub const REGISTRY: &[Entry] = &[
+    Entry {
+        name: "dense-gpu",
+        summary: "Every neuron, on the GPU: fused WGSL kernels, no host round trip inside a step.",
+        build: dense_gpu::build,
+    },
+    Entry {
+        name: "dense-gpu:as-published",
+        summary: "dense-gpu, fed a dense B x L label matrix from the host every step, as SLIDE's GPU baseline was.",
+        build: dense_gpu::build_as_published,
+    },
+    Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
+    Entry {
+        name: "lsh-cpu",
+        summary: "SLIDE: active neurons from hash tables, on the CPU.",
+        build: sparse_cpu::build_lsh,
+    },
+    Entry {
+        name: "sparse-cpu:uniform",
+        summary: "Random neurons in place of hashed ones: sampled softmax.",
+        build: sparse_cpu::build_uniform,
+    },
+    Entry {
+        name: "sparse-cpu:frequency",
+        summary: "Random neurons in proportion to label frequency.",
+        build: sparse_cpu::build_frequency,
+    },
+    Entry {
+        name: "sparse-cpu:top-k",
+        summary: "The true top neurons: the oracle that hashing approximates.",
+        build: sparse_cpu::build_top_k,
+    },
+    Entry {
+        name: "sparse-cpu:all",
+        summary: "The sparse engine with every neuron active: a check.",
+        build: sparse_cpu::build_all,
+    },
+    Entry {
+        name: "reference",
+        summary: "Plain scalar f64: what the others are checked against.",
+        build: reference::build,
+    },
+];
 
 /// Looks an engine up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {

@@ -4,13 +4,34 @@
 //! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
+pub mod bf16;
+mod check;
+pub mod compact;
+pub mod gemm;
+pub mod memory;
 pub mod portable;
+pub mod roofline;
+pub mod softmax;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use crate::network::AdamStep;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Row widths are padded to a multiple of this many f32 (64 bytes).
 pub const LANES: usize = 16;
+
+// CPUs work on subnormal numbers (below 2⁻¹²⁶) 15 to 60 times slower, and training makes them: a gradient of 1e-20 has a
+// subnormal square, and a moment that gets no gradient decays into them. Kernels set such values to zero instead, by a
+// test of exponent bits. What is lost is nothing next to Adam's ε = 1e-8.
+
+/// Exponent bits of which a gradient in Adam must have one: magnitudes below 2⁻⁶³ count as 0.
+const GRADIENT: u32 = 0x6000_0000;
+/// Exponent bits of which a moment must have one: magnitudes below 2⁻¹¹¹ become 0.
+const MOMENT: u32 = 0x7800_0000;
+/// Exponent bits of which a normal number has one.
+const NORMAL: u32 = 0x7f80_0000;
 
 /// `width` rounded up to a multiple of [`LANES`].
 pub const fn padded(width: usize) -> usize {
@@ -28,6 +49,18 @@ pub struct Pairs<'a> {
     pub columns: &'a [u32],
 }
 
+impl<'a> Pairs<'a> {
+    /// Each row with the range of its pairs.
+    pub fn by_row(self) -> impl Iterator<Item = (u32, Range<usize>)> + 'a {
+        self.rows.iter().copied().zip(self.ranges())
+    }
+
+    /// Each row's range of pairs.
+    fn ranges(self) -> impl Iterator<Item = Range<usize>> + 'a {
+        self.starts.windows(2).map(|s| s[0] as usize..s[1] as usize)
+    }
+}
+
 /// The state of a weight matrix under Adam: three row matrices of one shape.
 #[derive(Debug)]
 pub struct AdamRows<'a> {
@@ -36,8 +69,9 @@ pub struct AdamRows<'a> {
     pub v: &'a mut [f32],
 }
 
-/// One set of kernels.
+/// One set of kernels. All are safe: arguments that do not fit one another panic.
 #[derive(Clone, Copy)]
+#[allow(clippy::type_complexity)] // The signatures are the contract.
 pub struct Kernels {
     /// `avx512`, `avx2`, `portable`.
     pub name: &'static str,
@@ -47,7 +81,7 @@ pub struct Kernels {
     pub axpy: fn(alpha: f32, x: &[f32], y: &mut [f32]),
     /// Largest element; −∞ if empty; any length.
     pub max: fn(x: &[f32]) -> f32,
-    /// `x[i] = exp(x[i] - shift)`, returns the sum; any length.
+    /// `x[i] = exp(x[i] - shift)`, returns the sum; any length. Results below the normal numbers are 0.
     pub exp_sum: fn(x: &mut [f32], shift: f32) -> f32,
     /// Adam on whole arrays with gradient `g`; any length.
     pub adam: fn(state: AdamRows<'_>, g: &[f32], step: AdamStep),
@@ -55,6 +89,10 @@ pub struct Kernels {
     pub row_dots: fn(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]),
     /// `out += Σ coefficients[i] * w[rows[i]]`: the sparse-input forward pass.
     pub row_sum: fn(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]),
+    /// `out[i] = w[rows[i]]`, row after row.
+    pub gather_rows: fn(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]),
+    /// Adam on the rows listed; `gradients` holds a row of `width` for each.
+    pub row_adam: fn(state: AdamRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
     /// `out[p] = w[row of p] · x[column of p]` for every pair p; `x` holds a row of `width` for each column.
     pub pair_dots: fn(w: &[f32], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]),
     /// For every row: gradient `Σ g[p] * x[column of p]`, then Adam on the row. Where `dx` is given (a row of `width`
@@ -68,6 +106,16 @@ pub struct Kernels {
         g: &[f32],
         step: AdamStep,
     ),
+    /// `largest[columns[p]] = max(largest[columns[p]], logits[p])` for every pair p.
+    pub pair_max: fn(logits: &[f32], columns: &[u32], largest: &mut [f32]),
+    /// For every pair p: `logits[p] = exp(logits[p] - shift[columns[p]])`, added to `sums[columns[p]]`.
+    pub pair_exp: fn(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]),
+    /// `g[p] *= scale[columns[p]]` for every pair p.
+    pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
+    /// Row kernels on rows of fewer bytes.
+    pub compact: compact::CompactKernels,
+    /// The set's ceilings.
+    pub probes: roofline::Probes,
 }
 
 impl std::fmt::Debug for Kernels {
@@ -76,8 +124,46 @@ impl std::fmt::Debug for Kernels {
     }
 }
 
+/// The sets this CPU runs, best first; the last is always the portable one.
+pub fn all_supported() -> Vec<&'static Kernels> {
+    let mut sets = Vec::new();
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::is_x86_feature_detected as has;
+        if has!("avx2") && has!("fma") {
+            if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
+                sets.push(&x86::avx512::KERNELS);
+            }
+            sets.push(&x86::avx2::KERNELS);
+        }
+    }
+    sets.push(&portable::KERNELS);
+    sets
+}
+
+/// The set of that name, or the best where none is given.
+///
+/// # Errors
+/// An unknown name, or a set this CPU does not run; the message names the choices.
+pub fn choose(name: Option<&str>) -> Result<&'static Kernels, String> {
+    let sets = all_supported();
+    let Some(name) = name else { return Ok(sets[0]) };
+    sets.iter().find(|set| set.name == name).copied().ok_or_else(|| {
+        let names: Vec<_> = sets.iter().map(|set| set.name).collect();
+        let known = ["avx512", "avx2", "portable"].contains(&name);
+        let problem = if known { "is not supported by this CPU" } else { "is not a kernel set" };
+        format!("SLIDEBENCH_SIMD={name} {problem}; choose one of {}, or unset it", names.join(", "))
+    })
+}
+
 /// The best kernels this CPU runs; `SLIDEBENCH_SIMD=portable|avx2|avx512` forces a set.
+///
+/// # Panics
+/// When `SLIDEBENCH_SIMD` names no set that this CPU runs.
 pub fn kernels() -> &'static Kernels {
-    static CHOSEN: OnceLock<Kernels> = OnceLock::new();
-    CHOSEN.get_or_init(|| portable::KERNELS)
+    static CHOSEN: OnceLock<&'static Kernels> = OnceLock::new();
+    CHOSEN.get_or_init(|| {
+        let name = std::env::var_os("SLIDEBENCH_SIMD").map(|name| name.to_string_lossy().into_owned());
+        choose(name.as_deref()).unwrap_or_else(|problem| panic!("{problem}"))
+    })
 }

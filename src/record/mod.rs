@@ -63,6 +63,9 @@ pub struct Row {
     pub learning_rate: f32,
     /// `train`, or `search` for rows of a learning-rate search.
     pub stage: String,
+    /// Hash of everything that was set, program revision and machine included. A run that was killed and repeated
+    /// leaves rows twice: of equal settings, those from the last step 0 on count.
+    pub settings: String,
     // What happened.
     /// `ok`, `skipped`, `failed`, `interrupted`.
     pub status: String,
@@ -91,6 +94,7 @@ pub struct Row {
     pub cpu_s: Option<f64>,
     /// Set-up: building the engine, shader compilation, loading parameters, first table build.
     pub setup_s: Option<f64>,
+    /// This row's evaluation alone.
     pub eval_s: Option<f64>,
     // Cumulative seconds by phase.
     pub upload_s: Option<f64>,

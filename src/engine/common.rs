@@ -1,0 +1,48 @@
+//! What several CPU engines share.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// The CPU's own name for itself.
+pub fn cpu_model() -> String {
+    let Ok(mut system) = sysinfo::System::new() else { return "unknown CPU".into() };
+    system.refresh_cpu_list(sysinfo::CpuRefreshKind::nothing());
+    system.cpus().first().map_or_else(|| "unknown CPU".into(), |cpu| cpu.brand().trim().to_string())
+}
+
+/// A slice that parallel tasks write in places of their own, where the places are not equal chunks.
+#[derive(Clone, Copy, Debug)]
+pub struct Shards<'a, T> {
+    start: *mut T,
+    len: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `Shards` is a `&mut [T]` whose elements go to one thread each, by the contract of `take`.
+unsafe impl<T: Send> Send for Shards<'_, T> {}
+unsafe impl<T: Send> Sync for Shards<'_, T> {}
+
+impl<'a, T> Shards<'a, T> {
+    pub fn new(slice: &'a mut [T]) -> Self {
+        Self { start: slice.as_mut_ptr(), len: slice.len(), borrowed: PhantomData }
+    }
+
+    /// Where the elements of `range` lie and how many they are, cut to the slice.
+    pub fn place(&self, range: Range<usize>) -> (*const T, usize) {
+        let start = range.start.min(self.len);
+        (self.start.wrapping_add(start), range.end.clamp(start, self.len) - start)
+    }
+
+    /// The elements of `range`.
+    ///
+    /// # Safety
+    /// No two slices taken may overlap while both are alive.
+    ///
+    /// # Panics
+    /// If the range leaves the slice.
+    pub unsafe fn take(&self, range: Range<usize>) -> &'a mut [T] {
+        assert!(range.start <= range.end && range.end <= self.len);
+        // SAFETY: inside the slice by the assertion, exclusive by the caller's promise.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}

@@ -1,0 +1,104 @@
+//! What flows between layers, in the layouts the products read.
+
+use crate::engine::exact_top_k::transpose;
+use crate::kernels::bf16::{pack_pairs, tiled};
+use crate::kernels::memory::{Buffer, HugePages};
+use rayon::prelude::*;
+use serde::Deserialize;
+use std::io;
+
+/// What the factors of a product are rounded to; sums, weights and Adam's state are f32 either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    #[default]
+    F32,
+    Bf16,
+}
+
+/// The outputs of a layer (or the loss's gradients for its sums) for a batch, both ways round. Widths and numbers of
+/// samples are padded with zeros to whole tiles.
+#[derive(Debug, Default)]
+pub struct Activations {
+    /// The width, padded.
+    pub stride: usize,
+    /// `samples x stride`.
+    pub rows: Vec<f32>,
+    /// `stride x samples`.
+    pub columns: Vec<f32>,
+    /// The same in bf16, where the engine computes in it.
+    pub packed: Option<Packed>,
+}
+
+/// Activations as the second operand of bf16 products.
+#[derive(Debug, Default)]
+pub struct Packed {
+    /// For products that sum over the width: `stride/2 x samples` pairs, in panels.
+    pub columns: Vec<u32>,
+    /// For products that sum over the samples: `samples/2 x stride` pairs, in panels.
+    pub rows: Vec<u32>,
+}
+
+impl Activations {
+    pub fn new(width: usize, precision: Precision) -> Self {
+        let packed = (precision == Precision::Bf16).then(Packed::default);
+        Self { stride: tiled(width), packed, ..Self::default() }
+    }
+
+    /// Makes room for `samples` samples.
+    pub fn reserve(&mut self, samples: usize) {
+        self.rows.resize(samples * self.stride, 0.0);
+        self.columns.resize(samples * self.stride, 0.0);
+    }
+
+    /// Makes the other forms from `rows`.
+    pub fn fill_from_rows(&mut self, samples: usize) {
+        transpose(&self.rows, self.stride, samples, &mut self.columns, samples);
+        self.pack(samples);
+    }
+
+    /// Makes the other forms from `columns`.
+    pub fn fill_from_columns(&mut self, samples: usize) {
+        transpose(&self.columns, samples, self.stride, &mut self.rows, self.stride);
+        self.pack(samples);
+    }
+
+    fn pack(&mut self, samples: usize) {
+        if let Some(packed) = &mut self.packed {
+            packed.columns.resize(self.stride / 2 * samples, 0);
+            packed.rows.resize(samples / 2 * self.stride, 0);
+            pack_pairs(&self.columns, samples, &mut packed.columns);
+            pack_pairs(&self.rows, self.stride, &mut packed.rows);
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        let packed = self.packed.as_ref().map_or(0, |packed| packed.columns.capacity() + packed.rows.capacity());
+        4 * (self.rows.capacity() + self.columns.capacity() + packed) as u64
+    }
+}
+
+/// Copies `rows` rows of `width` into zero-padded rows of `tiled(width)`.
+pub fn pad_rows(values: &[f32], rows: usize, width: usize) -> io::Result<Buffer> {
+    let stride = tiled(width);
+    let mut out = zeros(rows * stride)?;
+    if width > 0 {
+        out.par_chunks_mut(stride)
+            .zip(values.par_chunks(width))
+            .for_each(|(to, from)| to[..width].copy_from_slice(from));
+    }
+    Ok(out)
+}
+
+/// The inverse of [`pad_rows`].
+pub fn unpad_rows(values: &[f32], rows: usize, width: usize) -> Vec<f32> {
+    let stride = tiled(width);
+    (0..rows).flat_map(|r| &values[r * stride..r * stride + width]).copied().collect()
+}
+
+/// `len` zeros on huge pages, every page touched.
+pub fn zeros(len: usize) -> io::Result<Buffer> {
+    let mut buffer = Buffer::zeroed(len, HugePages::Ask)?;
+    buffer.prefault();
+    Ok(buffer)
+}

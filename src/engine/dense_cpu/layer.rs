@@ -1,0 +1,343 @@
+//! A neuron-major layer (every layer but the first) and its two passes, by blocks of neurons.
+//!
+//! Work is cut into **blocks** of rows of W that stay in a core's L2 cache, and blocks into at most [`CHUNKS`] **chunks**,
+//! the tasks that threads steal. A chunk adds the gradient for the layer's input over its blocks in order into a
+//! partial sum of its own, and the partial sums are added in order: results do not depend on the number of threads.
+
+use super::activations::{Activations, pad_rows, unpad_rows, zeros};
+use crate::engine::common::Shards;
+use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::gemm::{Ahead, Product};
+use crate::kernels::memory::Buffer;
+use crate::kernels::softmax::row_sums;
+use crate::kernels::{AdamRows, kernels};
+use crate::network::{AdamStep, Layer, Order};
+use rayon::prelude::*;
+use std::io;
+use std::ops::Range;
+
+/// Most tasks a pass is cut into.
+const CHUNKS: usize = 64;
+
+/// Weights, biases and Adam's moments of both.
+#[derive(Debug)]
+pub struct NeuronLayer {
+    pub inputs: usize,
+    pub outputs: usize,
+    /// `inputs`, padded.
+    pub stride: usize,
+    /// Rows a block.
+    pub block: usize,
+    /// `outputs x stride`, as `m` and `v`.
+    pub w: Buffer,
+    m: Buffer,
+    v: Buffer,
+    pub bias: Vec<f32>,
+    bias_m: Vec<f32>,
+    bias_v: Vec<f32>,
+}
+
+/// A block of neurons before the update.
+#[derive(Clone, Debug)]
+pub struct Block<'a> {
+    pub index: usize,
+    pub rows: Range<usize>,
+    /// `rows x stride`.
+    pub w: &'a [f32],
+    pub bias: &'a [f32],
+}
+
+impl Block<'_> {
+    /// `out = W·input`, biases not added, prefetching `ahead` on the side: `rows x samples`. In bf16 whole tiles are
+    /// written, so `out` must have room for the rows up to the next tile.
+    pub fn product(
+        &self,
+        input: &Activations,
+        samples: usize,
+        out: &mut [f32],
+        pairs: &mut PairScratch<'_>,
+        ahead: &mut Ahead,
+    ) {
+        let (rows, stride) = (self.rows.len(), input.stride);
+        let Some(packed) = &input.packed else {
+            let product = Product::rows((rows, samples, stride), self.w, stride, &input.columns, samples);
+            return product.run_ahead(out, ahead);
+        };
+        let a = &mut pairs.w[..tiled(rows) * stride / 2];
+        pack_rows(self.w, a);
+        let product =
+            PairProduct { m: tiled(rows), n: samples, pairs: stride / 2, a, b: &packed.columns, accumulate: false };
+        product.run(out, ahead);
+    }
+
+    /// From the block's deltas (`rows x samples`): `d_input (+)= Wᵀ·delta` (`stride x samples`) and
+    /// `dw = delta·input` (`rows x stride`; in bf16 whole tiles are written).
+    #[allow(clippy::too_many_arguments)]
+    fn gradients(
+        &self,
+        input: &Activations,
+        delta: &[f32],
+        samples: usize,
+        d_input: &mut [f32],
+        accumulate: bool,
+        dw: &mut [f32],
+        pairs: &mut PairScratch<'_>,
+        ahead: &mut Ahead,
+    ) {
+        let (rows, stride) = (self.rows.len(), input.stride);
+        let Some(packed) = &input.packed else {
+            Product::transposed((stride, samples, rows), self.w, stride, delta, samples)
+                .accumulating(accumulate)
+                .run_ahead(d_input, ahead);
+            return Product::rows((rows, stride, samples), delta, samples, &input.rows, stride).run_ahead(dw, ahead);
+        };
+        let m = tiled(rows);
+        let (w, transposed) = (&mut pairs.w[..m * stride / 2], &mut pairs.transposed[..m * stride / 2]);
+        let g = &mut pairs.g[..m * samples / 2];
+        pack_pairs(self.w, stride, w);
+        transpose_pairs(w, stride, transposed);
+        pack_pairs(delta, samples, g);
+        PairProduct { m: stride, n: samples, pairs: m / 2, a: transposed, b: g, accumulate }.run(d_input, ahead);
+        pack_rows(delta, g);
+        let product = PairProduct { m, n: stride, pairs: samples / 2, a: g, b: &packed.rows, accumulate: false };
+        product.run(dw, ahead);
+    }
+}
+
+/// Where a block's operands are packed to bf16; empty in f32.
+#[derive(Debug)]
+pub struct PairScratch<'a> {
+    /// `block x stride` weights, and once more.
+    w: &'a mut [u32],
+    transposed: &'a mut [u32],
+    /// `block x samples` deltas.
+    g: &'a mut [u32],
+}
+
+impl<'a> PairScratch<'a> {
+    /// `half` pairs for each form of the weights and the rest for deltas; or nothing of nothing.
+    fn split(pairs: &'a mut [u32], half: usize) -> Self {
+        let half = half.min(pairs.len());
+        let (w, rest) = pairs.split_at_mut(half);
+        let (transposed, g) = rest.split_at_mut(half.min(rest.len()));
+        Self { w, transposed, g }
+    }
+}
+
+/// Buffers that threads and chunks need during a pass, kept from step to step.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    /// For every thread: a block of logits or deltas (`block x samples`), the gradient of a block (`block x stride`)
+    /// and of its biases (`block`).
+    block: Vec<f32>,
+    gradient: Vec<f32>,
+    bias: Vec<f32>,
+    /// For every thread, what [`PairScratch`] holds.
+    pairs: Vec<u32>,
+    /// For every chunk: `stride x samples`.
+    partials: Vec<f32>,
+}
+
+impl Scratch {
+    pub fn bytes(&self) -> u64 {
+        let floats = self.block.capacity() + self.gradient.capacity() + self.bias.capacity() + self.partials.capacity();
+        4 * (floats + self.pairs.capacity()) as u64
+    }
+}
+
+fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}
+
+impl NeuronLayer {
+    pub fn new(layer: &Layer, block: usize) -> io::Result<Self> {
+        let w = pad_rows(&layer.weights, layer.outputs, layer.inputs)?;
+        Ok(Self {
+            inputs: layer.inputs,
+            outputs: layer.outputs,
+            stride: tiled(layer.inputs),
+            block,
+            m: zeros(w.len())?,
+            v: zeros(w.len())?,
+            w,
+            bias: layer.bias.clone(),
+            bias_m: vec![0.0; layer.outputs],
+            bias_v: vec![0.0; layer.outputs],
+        })
+    }
+
+    pub fn blocks(&self) -> usize {
+        self.outputs.div_ceil(self.block)
+    }
+
+    fn blocks_per_chunk(&self) -> usize {
+        self.blocks().div_ceil(CHUNKS)
+    }
+
+    /// The blocks of each chunk.
+    fn chunks(&self) -> impl IndexedParallelIterator<Item = Range<usize>> + use<> {
+        let (blocks, step) = (self.blocks(), self.blocks_per_chunk());
+        (0..blocks.div_ceil(step)).into_par_iter().map(move |c| c * step..blocks.min((c + 1) * step))
+    }
+
+    /// Block `i`.
+    fn view(&self, i: usize) -> Block<'_> {
+        let rows = i * self.block..self.outputs.min((i + 1) * self.block);
+        let w = &self.w[rows.start * self.stride..rows.end * self.stride];
+        Block { index: i, bias: &self.bias[rows.clone()], w, rows }
+    }
+
+    /// Pairs a thread needs for a [`PairScratch`].
+    fn pairs(&self, input: &Activations, samples: usize) -> usize {
+        if input.packed.is_some() { self.block * self.stride + self.block * samples / 2 } else { 0 }
+    }
+
+    /// Runs `work(block, scratch of block x samples, …)` over all blocks, chunk by chunk in parallel.
+    pub fn for_each_block(
+        &self,
+        input: &Activations,
+        scratch: &mut Scratch,
+        samples: usize,
+        work: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>) + Sync,
+    ) {
+        let (size, pairs) = (self.block * samples, self.pairs(input, samples));
+        grow(&mut scratch.block, rayon::current_num_threads() * size);
+        grow(&mut scratch.pairs, rayon::current_num_threads() * pairs);
+        let (buffers, all_pairs) = (Shards::new(&mut scratch.block), Shards::new(&mut scratch.pairs));
+        self.chunks().for_each(|blocks| {
+            let thread = rayon::current_thread_index().expect("inside the engine's pool");
+            // SAFETY: a thread runs one chunk at a time, and the buffers are its own.
+            let (buffer, pairs) = unsafe {
+                (buffers.take(thread * size..(thread + 1) * size), all_pairs.take(thread * pairs..(thread + 1) * pairs))
+            };
+            let mut pairs = PairScratch::split(pairs, self.block * self.stride / 2);
+            for block in blocks.map(|i| self.view(i)) {
+                work(block, buffer, &mut pairs);
+            }
+        });
+    }
+
+    /// The forward pass of a hidden layer: `output = relu(W·input + bias)`.
+    pub fn forward_hidden(&self, input: &Activations, output: &mut Activations, scratch: &mut Scratch, samples: usize) {
+        output.reserve(samples);
+        // The batch before may have been of another size: its numbers must not stand in the padding.
+        output.columns[self.outputs * samples..].fill(0.0);
+        let columns = Shards::new(&mut output.columns);
+        self.for_each_block(input, scratch, samples, |block, _, pairs| {
+            let rows = if input.packed.is_some() { tiled(block.rows.len()) } else { block.rows.len() };
+            // SAFETY: blocks hold different rows; in bf16 a block is a whole number of tiles, except the last.
+            let z = unsafe { columns.take(block.rows.start * samples..(block.rows.start + rows) * samples) };
+            block.product(input, samples, z, pairs, &mut Ahead::default());
+            for (z, bias) in z.chunks_exact_mut(samples).zip(block.bias) {
+                z.iter_mut().for_each(|z| *z = (*z + bias).max(0.0));
+            }
+        });
+        output.fill_from_columns(samples);
+    }
+
+    /// The backward pass and the update, block by block: `delta(block, out, …)` writes the loss's gradient for the
+    /// block's sums into the first `rows x samples` of `out`; from it come the gradient for the input's own sums (into
+    /// `d_input`, ReLU passed) and Adam's step on W and biases. `source(rows)` tells where `delta` will read for the block
+    /// of `rows`, so that the block before prefetches it.
+    #[allow(clippy::too_many_arguments)]
+    pub fn backward(
+        &mut self,
+        input: &Activations,
+        d_input: &mut Activations,
+        scratch: &mut Scratch,
+        samples: usize,
+        step: AdamStep,
+        source: impl Fn(Range<usize>) -> (*const f32, usize) + Sync,
+        delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>, &mut Ahead) + Sync,
+    ) {
+        let (stride, block, outputs) = (self.stride, self.block, self.outputs);
+        let (threads, pairs_size) = (rayon::current_num_threads(), self.pairs(input, samples));
+        let partial_size = stride * samples;
+        let per_chunk = self.blocks_per_chunk();
+        let chunks = self.blocks().div_ceil(per_chunk);
+        grow(&mut scratch.block, threads * block * samples);
+        grow(&mut scratch.gradient, threads * block * stride);
+        grow(&mut scratch.bias, threads * block);
+        grow(&mut scratch.pairs, threads * pairs_size);
+        grow(&mut scratch.partials, chunks * partial_size);
+        let tasks = self.chunks();
+        let (all_w, all_m, all_v) = (Shards::new(&mut self.w), Shards::new(&mut self.m), Shards::new(&mut self.v));
+        let (bias_w, bias_m, bias_v) =
+            (Shards::new(&mut self.bias), Shards::new(&mut self.bias_m), Shards::new(&mut self.bias_v));
+        let (deltas, gradients) = (Shards::new(&mut scratch.block), Shards::new(&mut scratch.gradient));
+        let (bias_gradients, all_pairs) = (Shards::new(&mut scratch.bias), Shards::new(&mut scratch.pairs));
+        let partials = Shards::new(&mut scratch.partials);
+        tasks.for_each(|blocks| {
+            let thread = rayon::current_thread_index().expect("inside the engine's pool");
+            let chunk = blocks.start / per_chunk;
+            // SAFETY: buffers by thread (one chunk at a time) or by chunk; weights and state by block.
+            let (g, dw, db, pairs, partial) = unsafe {
+                (
+                    deltas.take(thread * block * samples..(thread + 1) * block * samples),
+                    gradients.take(thread * block * stride..(thread + 1) * block * stride),
+                    bias_gradients.take(thread * block..(thread + 1) * block),
+                    all_pairs.take(thread * pairs_size..(thread + 1) * pairs_size),
+                    partials.take(chunk * partial_size..(chunk + 1) * partial_size),
+                )
+            };
+            let mut pairs = PairScratch::split(pairs, block * stride / 2);
+            for i in blocks.clone() {
+                let rows = i * block..outputs.min((i + 1) * block);
+                let span = rows.start * stride..rows.end * stride;
+                // SAFETY: as above.
+                let ((w, m, v), (b, bm, bv)) = unsafe {
+                    (
+                        (all_w.take(span.clone()), all_m.take(span.clone()), all_v.take(span)),
+                        (bias_w.take(rows.clone()), bias_m.take(rows.clone()), bias_v.take(rows.clone())),
+                    )
+                };
+                let next = rows.end..outputs.min(rows.end + block);
+                let next_span = next.start * stride..next.end * stride;
+                let mut ahead = Ahead::new([
+                    source(next),
+                    all_w.place(next_span.clone()),
+                    all_m.place(next_span.clone()),
+                    all_v.place(next_span),
+                ]);
+                let of = Block { index: i, rows: rows.clone(), w, bias: b };
+                delta(of.clone(), g, &mut pairs, &mut ahead);
+                let (delta, db) = (&g[..rows.len() * samples], &mut db[..rows.len()]);
+                row_sums(delta, samples, db);
+                of.gradients(input, delta, samples, partial, i > blocks.start, dw, &mut pairs, &mut ahead);
+                (kernels().adam)(AdamRows { w, m, v }, &dw[..rows.len() * stride], step);
+                (kernels().adam)(AdamRows { w: b, m: bm, v: bv }, db, step);
+            }
+        });
+        let partials = &scratch.partials[..chunks * partial_size];
+        d_input.reserve(samples);
+        let tasks = d_input.columns.par_chunks_mut(samples).zip(input.columns.par_chunks(samples)).enumerate();
+        tasks.for_each(|(i, (out, input))| {
+            out.copy_from_slice(&partials[i * samples..(i + 1) * samples]);
+            for partial in partials.chunks_exact(partial_size).skip(1) {
+                (kernels().axpy)(1.0, &partial[i * samples..(i + 1) * samples], out);
+            }
+            // The ReLU passes a gradient on where its output is above zero.
+            for (out, input) in out.iter_mut().zip(input) {
+                *out = if *input > 0.0 { *out } else { 0.0 };
+            }
+        });
+        d_input.fill_from_columns(samples);
+    }
+
+    /// The layer as everyone knows it.
+    pub fn to_layer(&self) -> Layer {
+        Layer {
+            inputs: self.inputs,
+            outputs: self.outputs,
+            order: Order::NeuronMajor,
+            weights: unpad_rows(&self.w, self.outputs, self.inputs),
+            bias: self.bias.clone(),
+        }
+    }
+
+    pub fn bytes(&self) -> u64 {
+        12 * (self.w.len() + self.bias.len()) as u64
+    }
+}

@@ -1,0 +1,302 @@
+//! `dense-cpu`: every neuron, every step, on the CPU.
+//!
+//! A step over the output layer makes two passes over blocks of labels, with all of softmax, gradients and Adam done
+//! while a block is in the cache:
+//!
+//! 1. logits of the block, their maximum a sample, and e^(z − max), which is kept if the budget allows;
+//! 2. with the sum over all blocks known, p − t from what was kept (or from the logits, computed again), the gradient
+//!    for the hidden activations, the gradient for the block of W, Adam.
+//!
+//! Nothing of size B x L exists except what the budget allows to be kept. Blocks are cut the same way whatever the
+//! number of threads, and sums over blocks run in block order, so 1 and 64 threads give the same bits.
+//!
+//! **Counted work.** FLOPs are the multiply-adds of the matrix products, 6·B·in·out for a layer (forward, gradient of W,
+//! gradient of the input), 4·nnz·H for sparse and 4·B·I·H for dense input; exponentials, Adam and products computed
+//! again are not counted. Bytes: W read in the forward pass, then W, m, v read and written; kept exponentials written
+//! and read; rows of the input layer read by every occurrence and, once, updated.
+
+mod activations;
+mod input;
+mod layer;
+mod softmax;
+
+use super::common::cpu_model;
+use super::exact_top_k::ExactTopK;
+use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
+use crate::data::{Batch, Inputs};
+use crate::kernels::bf16::{Method, TILE, tiled};
+use crate::kernels::kernels;
+use crate::network::{AdamStep, Parameters, Training};
+use activations::{Activations, Precision};
+use input::InputLayer;
+use layer::{NeuronLayer, Scratch};
+use serde::Deserialize;
+use softmax::Softmax;
+use std::io;
+use std::ops::Range;
+use std::time::Instant;
+
+/// `[engine.options]` of `dense-cpu`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+struct Options {
+    /// Rows of W a block.
+    block: usize,
+    /// Most MiB of exponentials kept between the two passes; what does not fit is computed again.
+    logits_budget_mib: usize,
+    precision: Precision,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { block: 128, logits_budget_mib: 1024, precision: Precision::F32 }
+    }
+}
+
+/// The engine.
+#[derive(Debug)]
+pub struct DenseCpu {
+    training: Training,
+    options: Options,
+    pool: rayon::ThreadPool,
+    network: Option<Network>,
+    t: u64,
+    stats: StepStats,
+    loss_sum: f64,
+}
+
+/// Builds the engine.
+pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let options: Options = settings
+        .options
+        .clone()
+        .try_into()
+        .map_err(|error| EngineError::Settings(format!("dense-cpu: {}", error.to_string().trim())))?;
+    if options.block == 0 {
+        return Err(EngineError::Settings("dense-cpu: `block` must be at least 1".into()));
+    }
+    if options.precision == Precision::Bf16 && !options.block.is_multiple_of(TILE) {
+        let problem = format!("dense-cpu: with `precision = \"bf16\"`, `block` must be a multiple of {TILE}");
+        return Err(EngineError::Settings(problem));
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(settings.threads.max(1))
+        .thread_name(|i| format!("dense-cpu-{i}"))
+        .build()
+        .map_err(|error| EngineError::Failed(format!("dense-cpu: cannot start threads: {error}")))?;
+    Ok(Box::new(DenseCpu {
+        training: settings.training.clone(),
+        options,
+        pool,
+        network: None,
+        t: 0,
+        stats: StepStats::default(),
+        loss_sum: 0.0,
+    }))
+}
+
+/// The network in the engine's layout, with its work space.
+#[derive(Debug)]
+struct Network {
+    input: InputLayer,
+    /// Hidden layers after the first, then the output layer.
+    layers: Vec<NeuronLayer>,
+    /// Outputs of the hidden layers, and the loss's gradients for their sums.
+    hidden: Vec<Activations>,
+    deltas: Vec<Activations>,
+    scratch: Scratch,
+    softmax: Softmax,
+    top_k: ExactTopK,
+}
+
+impl Network {
+    fn new(parameters: &Parameters, training: &Training, options: &Options) -> io::Result<Self> {
+        let (first, rest) = parameters.layers.split_first().expect("a network has layers");
+        let widths = || {
+            parameters.layers[..parameters.layers.len() - 1]
+                .iter()
+                .map(|l| Activations::new(l.outputs, options.precision))
+        };
+        Ok(Self {
+            input: InputLayer::new(first, training.input_rows)?,
+            layers: rest.iter().map(|layer| NeuronLayer::new(layer, options.block)).collect::<io::Result<_>>()?,
+            hidden: widths().collect(),
+            deltas: widths().collect(),
+            scratch: Scratch::default(),
+            softmax: Softmax::default(),
+            top_k: ExactTopK::default(),
+        })
+    }
+
+    /// Activations of all hidden layers.
+    fn forward(&mut self, batch: &Batch, samples: usize) {
+        self.input.forward(batch, &mut self.hidden[0], samples);
+        for (index, layer) in self.layers[..self.layers.len() - 1].iter().enumerate() {
+            let (below, above) = self.hidden.split_at_mut(index + 1);
+            layer.forward_hidden(&below[index], &mut above[0], &mut self.scratch, samples);
+        }
+    }
+
+    /// The output layer's first pass.
+    fn softmax_forward(&mut self, batch: &Batch, samples: usize, budget: usize) -> Result<(), EngineError> {
+        let Self { layers, hidden, scratch, softmax, .. } = self;
+        let (output, hidden) = (layers.last().expect("an output layer"), hidden.last().expect("a hidden layer"));
+        softmax
+            .forward(output, hidden, scratch, batch, samples, budget)
+            .map_err(|error| out_of_memory("kept exponentials", budget as u64, &error))
+    }
+
+    /// Gradients and Adam, from the output layer down. Returns the rows of the input layer that moved.
+    fn backward(&mut self, batch: &Batch, samples: usize, step: AdamStep) -> usize {
+        let Self { input, layers, hidden, deltas, scratch, softmax, .. } = self;
+        for (index, layer) in layers.iter_mut().enumerate().rev() {
+            let (below, above) = deltas.split_at_mut(index + 1);
+            let (h, d_input) = (&hidden[index], &mut below[index]);
+            if let Some(above) = above.first() {
+                let deltas = |rows: &Range<usize>| &above.columns[rows.start * samples..rows.end * samples];
+                let place = |rows: Range<usize>| (deltas(&rows).as_ptr(), rows.len() * samples);
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, _, _| {
+                    let deltas = deltas(&block.rows);
+                    g[..deltas.len()].copy_from_slice(deltas);
+                });
+            } else {
+                let place = |rows| softmax.kept_place(rows, samples);
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, pairs, ahead| {
+                    softmax.gradient(batch, h, samples, &block, g, pairs, ahead);
+                });
+            }
+        }
+        input.backward(batch, &deltas[0].rows, step)
+    }
+
+    /// Multiply-adds, times two, and bytes of a step; see the module's documentation.
+    fn work(&self, batch: &Batch, samples: usize, moved_rows: usize) -> (f64, f64) {
+        let b = batch.len() as f64;
+        let width = self.input.outputs as f64;
+        let entries = match &batch.inputs {
+            Inputs::Sparse { indices, .. } => indices.len() as f64,
+            Inputs::Dense { width, .. } => b * *width as f64,
+        };
+        let read_rows = match &batch.inputs {
+            Inputs::Sparse { indices, .. } => indices.len(),
+            Inputs::Dense { width, .. } => *width,
+        };
+        let mut flops = 4.0 * entries * width;
+        let mut bytes = 4.0 * width * (read_rows + 6 * moved_rows) as f64;
+        for layer in &self.layers {
+            let weights = (layer.inputs * layer.outputs) as f64;
+            flops += 6.0 * b * weights;
+            bytes += 4.0 * 7.0 * weights;
+        }
+        let output = self.layers.last().expect("an output layer");
+        let kept = self.softmax.kept_len(output, samples);
+        (flops, bytes + 8.0 * kept as f64)
+    }
+
+    fn bytes(&self) -> u64 {
+        let activations: u64 = self.hidden.iter().chain(&self.deltas).map(Activations::bytes).sum();
+        let layers: u64 = self.layers.iter().map(NeuronLayer::bytes).sum();
+        self.input.bytes() + layers + activations + self.scratch.bytes() + self.softmax.bytes() + self.top_k.bytes()
+    }
+}
+
+fn out_of_memory(what: &str, needs: u64, error: &io::Error) -> EngineError {
+    EngineError::OutOfMemory {
+        what: format!("dense-cpu: {what} ({error})"),
+        needs,
+        remedy: "take fewer labels, a narrower layer, or a smaller `logits-budget-mib`".into(),
+    }
+}
+
+/// The loaded network, or why there is none.
+fn loaded(network: &mut Option<Network>) -> Result<&mut Network, EngineError> {
+    network.as_mut().ok_or_else(|| EngineError::Failed("dense-cpu: used before load".into()))
+}
+
+impl Engine for DenseCpu {
+    fn describe(&self) -> EngineInfo {
+        EngineInfo {
+            name: "dense-cpu".into(),
+            device: cpu_model(),
+            precision: match self.options.precision {
+                Precision::F32 => "f32".into(),
+                Precision::Bf16 => "bf16 products, f32 sums, weights and state".into(),
+            },
+            threads: self.pool.current_num_threads(),
+            notes: match self.options.precision {
+                Precision::F32 => vec![("kernels".into(), kernels().name.into())],
+                Precision::Bf16 => {
+                    vec![("kernels".into(), kernels().name.into()), ("products".into(), Method::best().name().into())]
+                }
+            },
+        }
+    }
+
+    fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
+        self.network = None; // give its memory back first
+        let needs = 12 * initial.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
+        let network = self.pool.install(|| Network::new(initial, &self.training, &self.options));
+        self.network = Some(network.map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?);
+        self.t = 0;
+        self.stats = StepStats::default();
+        self.loss_sum = 0.0;
+        Ok(())
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let Self { training, options, pool, network, t, stats, loss_sum } = self;
+        let network = loaded(network)?;
+        *t += 1;
+        let step = training.adam_step(*t);
+        let samples = tiled(batch.len());
+        pool.install(|| {
+            let start = Instant::now();
+            network.forward(batch, samples);
+            network.softmax_forward(batch, samples, options.logits_budget_mib << 20)?;
+            *loss_sum += network.softmax.loss(batch);
+            let forward = start.elapsed();
+            let moved_rows = network.backward(batch, samples, step);
+            let total = start.elapsed();
+            let (flops, bytes) = network.work(batch, samples, moved_rows);
+            stats.steps += 1;
+            stats.samples += batch.len() as u64;
+            stats.device_time += total;
+            stats.phases[Phase::Forward as usize] += forward;
+            stats.phases[Phase::Backward as usize] += total - forward;
+            stats.flops += flops;
+            stats.bytes += bytes;
+            Ok(())
+        })
+    }
+
+    fn finish(&mut self) -> Result<StepStats, EngineError> {
+        let mut stats = std::mem::take(&mut self.stats);
+        stats.loss = self.loss_sum / stats.samples.max(1) as f64;
+        self.loss_sum = 0.0;
+        Ok(stats)
+    }
+
+    fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
+        let Self { pool, network, .. } = self;
+        let network = loaded(network)?;
+        Ok(pool.install(|| {
+            network.forward(batch, tiled(batch.len()));
+            let output = network.layers.last().expect("an output layer");
+            let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.stride];
+            network.top_k.run(&output.w, output.stride, &output.bias, hidden, k)
+        }))
+    }
+
+    fn parameters(&mut self) -> Result<Parameters, EngineError> {
+        let network = loaded(&mut self.network)?;
+        let first = std::iter::once(network.input.to_layer());
+        Ok(Parameters { layers: first.chain(network.layers.iter().map(NeuronLayer::to_layer)).collect() })
+    }
+
+    fn memory(&self) -> MemoryUse {
+        MemoryUse { host_bytes: self.network.as_ref().map_or(0, Network::bytes), device_bytes: 0 }
+    }
+}

@@ -1,0 +1,419 @@
+//! `dense-gpu`: dense training in WGSL compute shaders (`shaders/`), the strongest GPU baseline we know how to write.
+//!
+//! A step never waits for the host. The batch is packed into one buffer; then, all on the device:
+//!
+//! 1. **forward**: sparse gather (or matrix product) into the first hidden layer, matrix products up to the logits.
+//!    Logits lie label by label, so that a window of output weights is a window of logits; the kernel's epilogue
+//!    leaves row maxima and exponential sums, so softmax needs no pass of its own;
+//! 2. **backward**: the gradient of the hidden layer, split over labels and summed in a fixed order;
+//! 3. **update**: weight gradients that stay in registers, with Adam in the epilogue. Softmax is applied to the logits
+//!    as they are loaded, and the few targets of a sparse label list are taken off as extra columns of the product.
+//!
+//! Every sum has a fixed order: the same batches give the same bits on the same adapter. Matrices larger than a
+//! binding may be are held in windows of whole rows ([`matrix`](self)); buffers are as many as that needs.
+
+mod cost;
+mod gpu;
+mod kernels;
+mod matrix;
+mod options;
+mod pack;
+mod plan;
+mod probe;
+mod tune;
+
+pub use gpu::{AdapterSummary, adapters};
+pub use kernels::validate_shaders;
+pub use probe::{Roofline, roofline};
+
+use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
+use crate::data::{Batch, Inputs};
+use crate::network::{Layer, Order, Parameters};
+use gpu::Gpu;
+use kernels::{Kernel, Kernels};
+use options::Options;
+use pack::Packer;
+use plan::{Counts, Dispatch, LOSS_SLOTS, Plan, State};
+use rayon::prelude::*;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Steps that may be queued on the device before `step` waits.
+const IN_FLIGHT: usize = 3;
+
+/// Labels in a chunk of the best-k search.
+const TOP_K_CHUNK: usize = 4096;
+
+/// Builds the engine.
+///
+/// Options: `precision` (`"f32"`, or `"f16"` for 16-bit output weights and logits), `matrix-units` (false keeps f16
+/// products off them), `tile` (`"128x128x16"`; measured and chosen otherwise), `upload-dense-labels` (see
+/// [`build_as_published`]) and `max-binding-bytes` (an upper bound on one binding, to test windows).
+///
+/// # Errors
+/// [`EngineError::Unavailable`] without a usable adapter.
+pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let options = Options::read(&settings.options)?;
+    let gpu = Arc::new(Gpu::open(settings.allow_software)?);
+    let (kernels, notes) = tune::choose(&gpu, settings, &options)?;
+    let clock = if gpu.timestamps { Some(Clock::new(&gpu)?) } else { None };
+    let mut engine = DenseGpu::new(gpu, settings.clone(), kernels, clock, &options);
+    engine.notes = notes;
+    Ok(Box::new(engine))
+}
+
+/// Builds the engine with the handicap of SLIDE's published GPU baseline: every step, the host fills a dense B x L label
+/// matrix and sends it to the device, where the loss is taken from it. Everything else is as fast as in [`build`]; the
+/// gradient still takes its targets from the list, so the handicap is that of feeding alone.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_as_published(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let mut settings = settings.clone();
+    settings.options.insert("upload-dense-labels".into(), true.into());
+    build(&settings)
+}
+
+/// The engine; see the module.
+struct DenseGpu {
+    settings: EngineSettings,
+    max_binding: u64,
+    dense_labels: bool,
+    /// What was tried when kernels were chosen.
+    notes: Vec<(String, String)>,
+    gpu: Arc<Gpu>,
+    kernels: Kernels,
+    clock: Option<Clock>,
+    state: Option<State>,
+    /// Dispatches for dense (true) or sparse input.
+    plan: Option<(bool, Plan)>,
+    packer: Packer,
+    top_k: HashMap<usize, Kernel>,
+    in_flight: VecDeque<wgpu::SubmissionIndex>,
+    /// Steps since `load`.
+    time: u64,
+    /// Since the last `finish`.
+    stats: StepStats,
+    queued_since: Option<Instant>,
+}
+
+/// Timestamps at the ends of the three passes of a step, summed on the device.
+struct Clock {
+    queries: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+    ticks: wgpu::Buffer,
+    add: Dispatch,
+}
+
+impl Clock {
+    const PASSES: usize = 3;
+
+    fn new(gpu: &Gpu) -> Result<Self, EngineError> {
+        use wgpu::BufferUsages as Usage;
+        let queries = gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+            label: Some("passes"),
+            ty: wgpu::QueryType::Timestamp,
+            count: 2 * Self::PASSES as u32,
+        });
+        let bytes = 2 * Self::PASSES as u64 * 8;
+        let resolved = gpu.buffer("timestamps", bytes, Usage::QUERY_RESOLVE | Usage::STORAGE)?;
+        let ticks = gpu.storage("ticks", (Self::PASSES as u64 + 1) * 8)?;
+        let add = Dispatch::new(gpu, &Kernel::clock(gpu)?, &[&resolved, &ticks], |_| [1, 1, 1]);
+        Ok(Self { queries, resolved, ticks, add })
+    }
+
+    fn writes(&self, pass: usize) -> wgpu::ComputePassTimestampWrites<'_> {
+        wgpu::ComputePassTimestampWrites {
+            query_set: &self.queries,
+            beginning_of_pass_write_index: Some(2 * pass as u32),
+            end_of_pass_write_index: Some(2 * pass as u32 + 1),
+        }
+    }
+}
+
+fn not_loaded() -> EngineError {
+    EngineError::Failed("dense-gpu was asked to compute before parameters were loaded".into())
+}
+
+impl DenseGpu {
+    fn new(gpu: Arc<Gpu>, settings: EngineSettings, kernels: Kernels, clock: Option<Clock>, options: &Options) -> Self {
+        Self {
+            max_binding: options.max_binding.min(gpu.limits.max_storage_buffer_binding_size),
+            dense_labels: options.dense_labels,
+            notes: Vec::new(),
+            settings,
+            kernels,
+            clock,
+            gpu,
+            state: None,
+            plan: None,
+            packer: Packer::default(),
+            top_k: HashMap::new(),
+            in_flight: VecDeque::new(),
+            time: 0,
+            stats: StepStats::default(),
+            queued_since: None,
+        }
+    }
+
+    /// Packs the samples of a batch, sends them to the device and binds dispatches anew where buffers grew.
+    fn stage(&mut self, batch: &Batch, rows: std::ops::Range<usize>, training: bool) -> Result<(), EngineError> {
+        let state = self.state.as_mut().ok_or_else(not_loaded)?;
+        let dense = matches!(batch.inputs, Inputs::Dense { .. });
+        self.packer.pack(batch, rows, &state.shape, &state.input_windows(), state.capacity, training)?;
+        let changed = state.reserve(&self.gpu, self.packer.words.len(), dense)?;
+        if changed || self.plan.as_ref().is_none_or(|(kind, _)| *kind != dense) {
+            let plan = Plan::new(&self.gpu, &self.kernels, state, dense, self.settings.training.input_rows)?;
+            self.plan = Some((dense, plan));
+        }
+        let queue = &self.gpu.queue;
+        queue.write_buffer(&state.head, 0, bytemuck::bytes_of(&self.packer.head));
+        queue.write_buffer(&state.batch, 0, bytemuck::cast_slice(&self.packer.words));
+        if let (true, Some(x)) = (dense, &state.x) {
+            queue.write_buffer(x, 0, bytemuck::cast_slice(&self.packer.dense));
+        }
+        if let (true, Some(labels)) = (training, &state.dense_labels) {
+            let windows = &state.layers[state.layers.len() - 1].weights.windows;
+            for (w, buffer) in windows.iter().zip(&labels.windows) {
+                let matrix = pack::dense_labels(batch, w.first, w.rows, state.capacity);
+                queue.write_buffer(buffer, 0, bytemuck::cast_slice(&matrix));
+            }
+        }
+        Ok(())
+    }
+
+    fn counts(&self) -> Counts<'_> {
+        Counts { samples: self.packer.head.samples, touched: &self.packer.touched }
+    }
+
+    fn encode_step(&self, plan: &Plan) -> wgpu::CommandBuffer {
+        let counts = self.counts();
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let phases: [&[&[Dispatch]]; Clock::PASSES] =
+            [&[&plan.forward, &plan.softmax], &[&plan.backward], &[&plan.update]];
+        for (index, lists) in phases.into_iter().enumerate() {
+            let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                label: None,
+                timestamp_writes: self.clock.as_ref().map(|clock| clock.writes(index)),
+            });
+            for dispatch in lists.iter().copied().flatten() {
+                dispatch.encode(&mut pass, &counts);
+            }
+        }
+        if let Some(clock) = &self.clock {
+            encoder.resolve_query_set(&clock.queries, 0..2 * Clock::PASSES as u32, &clock.resolved, 0);
+            clock.add.encode(&mut encoder.begin_compute_pass(&Default::default()), &counts);
+        }
+        encoder.finish()
+    }
+
+    /// The best k of `rows` of a batch, appended to `out`.
+    fn predict_rows(
+        &mut self,
+        batch: &Batch,
+        rows: std::ops::Range<usize>,
+        k: usize,
+        out: &mut TopK,
+    ) -> Result<(), EngineError> {
+        self.stage(batch, rows.clone(), false)?;
+        if !self.top_k.contains_key(&k) {
+            self.top_k.insert(k, Kernel::top_k(&self.gpu, self.kernels.precision, k)?);
+        }
+        let kernel = &self.top_k[&k];
+        let (state, plan) = match (&self.state, &self.plan) {
+            (Some(state), Some((_, plan))) => (state, plan),
+            _ => return Err(not_loaded()),
+        };
+        let windows = &state.layers[state.layers.len() - 1].weights.windows;
+        let lists_of = |labels: usize| 4 * labels.div_ceil(TOP_K_CHUNK);
+        let lists: usize = windows.iter().map(|w| lists_of(w.rows)).sum();
+        let bytes = (lists * k * state.capacity * 8) as u64;
+        let found = self.gpu.storage("best labels", bytes)?;
+        let mut dispatches = Vec::new();
+        let mut first_list = 0;
+        for (w, z) in windows.iter().zip(&state.logits) {
+            let dims = [w.first, w.rows, state.capacity, TOP_K_CHUNK, first_list].map(|dim| dim as u32);
+            let dims = self.gpu.uniform("topk", &dims)?;
+            let chunks = w.rows.div_ceil(TOP_K_CHUNK) as u32;
+            let buffers = [&state.head, &dims, z, &found];
+            dispatches.push(Dispatch::new(&self.gpu, kernel, &buffers, move |c| [chunks, c.samples.div_ceil(64), 1]));
+            self.gpu.release(&dims);
+            first_list += lists_of(w.rows);
+        }
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let counts = self.counts();
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for dispatch in plan.forward.iter().chain(&dispatches) {
+                dispatch.encode(&mut pass, &counts);
+            }
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        let words = self.gpu.download(&found, bytes)?;
+        self.gpu.release(&found);
+
+        let capacity = state.capacity;
+        let best: Vec<Vec<(f32, u32)>> = (0..rows.len())
+            .into_par_iter()
+            .map(|b| {
+                let entries = (0..lists * k).map(|entry| {
+                    let at = 2 * (entry * capacity + b);
+                    (f32::from_bits(words[at + 1]), words[at])
+                });
+                let mut entries: Vec<_> = entries.filter(|&(_, label)| label != u32::MAX).collect();
+                entries.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                entries.truncate(k);
+                entries
+            })
+            .collect();
+        for row in best {
+            if row.len() < k {
+                return Err(EngineError::Failed("logits are not numbers: the training has diverged".into()));
+            }
+            out.labels.extend(row.iter().map(|entry| entry.1));
+            out.scores.extend(row.iter().map(|entry| entry.0));
+        }
+        Ok(())
+    }
+}
+
+impl Engine for DenseGpu {
+    fn describe(&self) -> EngineInfo {
+        let adapter = &self.gpu.adapter;
+        let tile = self.kernels.output_tile;
+        let mut notes = vec![
+            ("backend".into(), adapter.backend.clone()),
+            ("driver".into(), adapter.driver.clone()),
+            ("software".into(), adapter.software.to_string()),
+            ("timestamps".into(), self.gpu.timestamps.to_string()),
+            ("tile".into(), tile.to_string()),
+        ];
+        notes.extend(self.notes.clone());
+        EngineInfo {
+            name: if self.dense_labels { "dense-gpu:as-published" } else { "dense-gpu" }.into(),
+            device: adapter.name.clone(),
+            precision: self.kernels.precision.to_string(),
+            threads: 1,
+            notes,
+        }
+    }
+
+    fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
+        let shape = &self.settings.shape;
+        let widths: Vec<_> = initial.layers.iter().map(|layer| (layer.inputs, layer.outputs)).collect();
+        if widths != shape.layers() || shape.hidden.is_empty() {
+            return Err(EngineError::Settings("the parameters do not have the network's shape".into()));
+        }
+        // Give the old memory back before asking for the new.
+        (self.plan, self.state) = (None, None);
+        self.in_flight.clear();
+        self.gpu.wait(None)?;
+        self.gpu.forget();
+        let capacity = self.settings.training.batch.max(1).next_multiple_of(4);
+        let (gpu, kernels) = (&self.gpu, &self.kernels);
+        self.state = Some(State::new(gpu, kernels, shape, initial, capacity, self.max_binding, self.dense_labels)?);
+        (self.time, self.stats, self.queued_since) = (0, StepStats::default(), None);
+        self.gpu.wait(None)
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        let samples = batch.len();
+        if samples == 0 {
+            return Ok(());
+        }
+        if samples > self.settings.training.batch {
+            return Err(EngineError::Settings(format!(
+                "a batch of {samples} samples was given to an engine built for {}",
+                self.settings.training.batch
+            )));
+        }
+        let started = Instant::now();
+        self.queued_since.get_or_insert(started);
+        let head = &mut self.packer.head;
+        head.set_adam(self.settings.training.adam_step(self.time + 1));
+        head.time = (self.time + 1) as u32;
+        head.slot = (self.stats.steps % LOSS_SLOTS as u64) as u32;
+        self.stage(batch, 0..samples, true)?;
+        let Some((_, plan)) = &self.plan else { return Err(not_loaded()) };
+        let commands = self.encode_step(plan);
+        self.in_flight.push_back(self.gpu.queue.submit([commands]));
+        self.time += 1;
+
+        let input = match &batch.inputs {
+            Inputs::Sparse { indices, .. } => Some((indices.len(), self.packer.touched.iter().sum::<u32>() as usize)),
+            Inputs::Dense { .. } => None,
+        };
+        let cost = cost::step_cost(&self.settings.shape, samples, input, self.settings.training.input_rows);
+        self.stats.steps += 1;
+        self.stats.samples += samples as u64;
+        self.stats.flops += cost.flops;
+        self.stats.bytes += cost.bytes;
+        self.stats.phases[Phase::Upload as usize] += started.elapsed();
+        if self.in_flight.len() > IN_FLIGHT {
+            let oldest = self.in_flight.pop_front();
+            self.gpu.wait(oldest)?;
+        }
+        self.gpu.check()
+    }
+
+    fn finish(&mut self) -> Result<StepStats, EngineError> {
+        let Some(state) = &self.state else { return Err(not_loaded()) };
+        self.gpu.wait(None)?;
+        self.in_flight.clear();
+        let mut stats = std::mem::take(&mut self.stats);
+        let Some(since) = self.queued_since.take() else { return Ok(stats) };
+        stats.device_time = since.elapsed();
+        let losses = self.gpu.download(&state.totals, state.totals.size())?;
+        stats.loss = losses.iter().map(|&bits| f64::from(f32::from_bits(bits))).sum::<f64>() / stats.samples as f64;
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        encoder.clear_buffer(&state.totals, 0, None);
+        if let Some(clock) = &self.clock {
+            let period = f64::from(self.gpu.queue.get_timestamp_period());
+            let words = self.gpu.download(&clock.ticks, clock.ticks.size())?;
+            let times: Vec<Duration> = words
+                .chunks_exact(2)
+                .map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32)
+                .map(|ticks| Duration::from_nanos((ticks as f64 * period) as u64))
+                .collect();
+            for (phase, time) in [Phase::Forward, Phase::Backward, Phase::Update].into_iter().zip(&times) {
+                stats.phases[phase as usize] = *time;
+            }
+            stats.device_time = times[Clock::PASSES];
+            encoder.clear_buffer(&clock.ticks, 0, None);
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        Ok(stats)
+    }
+
+    fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
+        let k = k.min(self.settings.shape.labels);
+        let mut out = TopK { k, ..TopK::default() };
+        let capacity = self.settings.training.batch.max(1);
+        for first in (0..batch.len()).step_by(capacity) {
+            if k > 0 {
+                self.predict_rows(batch, first..batch.len().min(first + capacity), k, &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+
+    fn parameters(&mut self) -> Result<Parameters, EngineError> {
+        let state = self.state.as_ref().ok_or_else(not_loaded)?;
+        let layers = state.layers.iter().zip(state.shape.layers()).enumerate();
+        let layers = layers.map(|(index, (layer, (inputs, outputs)))| {
+            let mut bias = Vec::with_capacity(outputs);
+            for part in &layer.biases {
+                bias.extend(part.download(&self.gpu)?);
+            }
+            let order = if index == 0 { Order::InputMajor } else { Order::NeuronMajor };
+            Ok(Layer { inputs, outputs, order, weights: layer.weights.download(&self.gpu)?, bias })
+        });
+        Ok(Parameters { layers: layers.collect::<Result<_, EngineError>>()? })
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let host = self.packer.words.capacity() * 4 + self.packer.dense.capacity() * 4;
+        MemoryUse { host_bytes: host as u64, device_bytes: self.gpu.allocated() }
+    }
+}

@@ -1,0 +1,258 @@
+//! A neuron-major layer that computes only its active neurons.
+//!
+//! The active sets of a batch are turned into pairs (neuron, sample) grouped by neuron, in chunks of neighbouring
+//! neurons. A chunk is one task: it alone reads and writes its weight rows, so gradients need no lock, every row of the
+//! batch is fetched once a pass, and the results do not depend on the number of threads. Only the gradient of the
+//! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
+
+use super::state::{Bias, Matrix};
+use crate::engine::EngineError;
+use crate::kernels::memory::HugePages;
+use crate::kernels::{AdamRows, Pairs, kernels};
+use crate::network::{self, AdamStep};
+use crate::selection::{ActiveSets, Neurons, Queries};
+use rayon::prelude::*;
+
+/// Chunks a layer is cut into: enough for many cores to share evenly, few enough that a chunk's pairs fill its loops.
+const CHUNKS: usize = 64;
+
+/// Weights and biases of the layer and the pairs of the batch at hand.
+pub struct SparseLayer {
+    pub weights: Matrix,
+    pub bias: Bias,
+    chunks: Vec<Chunk>,
+    /// Neurons a chunk, a multiple of 8.
+    per_chunk: usize,
+}
+
+/// The active pairs of a range of neurons, rows relative to its first neuron.
+#[derive(Debug, Default)]
+struct Chunk {
+    rows: Vec<u32>,
+    starts: Vec<u32>,
+    columns: Vec<u32>,
+    /// A pair: logits, then exponentials, then gradients.
+    values: Vec<f32>,
+    /// (pair, target mass).
+    targets: Vec<(u32, f32)>,
+    /// A sample: largest logit, then sum of exponentials.
+    by_sample: Vec<f32>,
+    /// Σ target · logit.
+    target_logits: f64,
+    dx: Vec<f32>,
+}
+
+impl Chunk {
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs { rows: &self.rows, starts: &self.starts, columns: &self.columns }
+    }
+}
+
+/// A true label of the batch: neuron, sample, target mass 1/n.
+pub type Target = (u32, u32, f32);
+
+impl SparseLayer {
+    pub fn new(layer: &network::Layer, huge: HugePages) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge)?;
+        let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
+        let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
+        Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk })
+    }
+
+    /// The layer as selections see it.
+    pub fn neurons(&self) -> Neurons<'_> {
+        Neurons { weights: &self.weights.w, bias: &self.bias.b, width: self.weights.width, stride: self.weights.stride }
+    }
+
+    /// Number of active (neuron, sample) pairs of the batch at hand.
+    pub fn pair_count(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.columns.len()).sum()
+    }
+
+    /// Number of neurons active for any sample of the batch at hand.
+    pub fn distinct(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
+    }
+
+    /// Computes the logits of all active pairs; `corrections` are added to them, by neuron.
+    pub fn forward(&mut self, x: Queries<'_>, sets: &ActiveSets, corrections: Option<&[f32]>) {
+        let Self { weights, bias, chunks, per_chunk } = self;
+        let (stride, per_chunk, neurons) = (weights.stride, *per_chunk, weights.rows);
+        chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).enumerate().for_each(|(c, (chunk, w))| {
+            let first = c * per_chunk;
+            let count = per_chunk.min(neurons - first);
+            sets.pairs(first, count, &mut chunk.rows, &mut chunk.starts, &mut chunk.columns);
+            chunk.values.resize(chunk.columns.len(), 0.0);
+            let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
+            (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
+            for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
+                let neuron = first + *row as usize;
+                let bias = bias.b[neuron] + corrections.map_or(0.0, |c| c[neuron]);
+                for z in &mut chunk.values[span[0] as usize..span[1] as usize] {
+                    *z += bias;
+                }
+            }
+        });
+    }
+
+    /// Writes `relu(z)` of the active pairs into `y` (`B x y_stride`), zero elsewhere: a hidden layer.
+    pub fn relu_into(&self, y: &mut [f32], y_stride: usize) {
+        y.fill(0.0);
+        for (c, chunk) in self.chunks.iter().enumerate() {
+            for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
+                for p in span[0] as usize..span[1] as usize {
+                    let neuron = c * self.per_chunk + *row as usize;
+                    y[chunk.columns[p] as usize * y_stride + neuron] = chunk.values[p].max(0.0);
+                }
+            }
+        }
+    }
+
+    /// Turns the logits into gradients of the ReLU's output gradient `dy` (`B x y_stride`): a hidden layer.
+    pub fn relu_gradient(&mut self, dy: &[f32], y_stride: usize) {
+        let per_chunk = self.per_chunk;
+        self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            chunk.targets.clear();
+            for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
+                for p in span[0] as usize..span[1] as usize {
+                    let neuron = c * per_chunk + *row as usize;
+                    let dy = dy[chunk.columns[p] as usize * y_stride + neuron];
+                    chunk.values[p] = if chunk.values[p] > 0.0 { dy } else { 0.0 };
+                }
+            }
+        });
+    }
+
+    /// Softmax over each sample's active neurons and multi-label cross-entropy: turns logits into gradients and returns
+    /// the summed loss of the `samples` samples. `targets` are sorted by neuron, then sample, and must be active; a
+    /// sample without target gets no gradient. Gradients are divided by `samples`.
+    pub fn softmax_gradient(&mut self, samples: usize, targets: &[Target], corrections: Option<&[f32]>) -> f64 {
+        let per_chunk = self.per_chunk;
+        let mut labelled = vec![false; samples];
+        for target in targets {
+            labelled[target.1 as usize] = true;
+        }
+        self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            chunk.find_targets(targets, (c * per_chunk) as u32, per_chunk as u32, corrections);
+            chunk.by_sample.clear();
+            chunk.by_sample.resize(samples, f32::NEG_INFINITY);
+            for (&z, &s) in chunk.values.iter().zip(&chunk.columns) {
+                let max = &mut chunk.by_sample[s as usize];
+                *max = max.max(z);
+            }
+        });
+        let mut shift = vec![f32::NEG_INFINITY; samples];
+        for chunk in &self.chunks {
+            for (shift, max) in shift.iter_mut().zip(&chunk.by_sample) {
+                *shift = shift.max(*max);
+            }
+        }
+        self.chunks.par_iter_mut().for_each(|chunk| {
+            chunk.target_logits =
+                chunk.targets.iter().map(|&(p, t)| f64::from(t) * f64::from(chunk.values[p as usize])).sum();
+            chunk.by_sample.fill(0.0);
+            for (z, &s) in chunk.values.iter_mut().zip(&chunk.columns) {
+                *z = (*z - shift[s as usize]).exp();
+                chunk.by_sample[s as usize] += *z;
+            }
+        });
+        let mut sums = vec![0.0f64; samples];
+        for chunk in &self.chunks {
+            for (sum, partial) in sums.iter_mut().zip(&chunk.by_sample) {
+                *sum += f64::from(*partial);
+            }
+        }
+        let scale: Vec<f32> = sums
+            .iter()
+            .zip(&labelled)
+            .map(|(sum, labelled)| if *labelled { (1.0 / (sum * samples as f64)) as f32 } else { 0.0 })
+            .collect();
+        self.chunks.par_iter_mut().for_each(|chunk| {
+            for (e, &s) in chunk.values.iter_mut().zip(&chunk.columns) {
+                *e *= scale[s as usize];
+            }
+            for &(p, t) in &chunk.targets {
+                chunk.values[p as usize] -= t / samples as f32;
+            }
+        });
+        let normalisers: f64 = (0..samples).filter(|&s| labelled[s]).map(|s| f64::from(shift[s]) + sums[s].ln()).sum();
+        normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
+    }
+
+    /// Backward pass and Adam step from the gradients at hand; writes the gradient of the layer's input to `dx`
+    /// (`B x stride`).
+    pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: AdamStep) {
+        let per_chunk = self.per_chunk;
+        let Self { weights: Matrix { w, m, v, stride, .. }, bias, chunks, .. } = self;
+        let stride = *stride;
+        let size = per_chunk * stride;
+        chunks
+            .par_iter_mut()
+            .zip(w.par_chunks_mut(size))
+            .zip(m.par_chunks_mut(size))
+            .zip(v.par_chunks_mut(size))
+            .zip(bias.b.par_chunks_mut(per_chunk))
+            .zip(bias.m.par_chunks_mut(per_chunk))
+            .zip(bias.v.par_chunks_mut(per_chunk))
+            .for_each(|((((((chunk, w), m), v), b), bm), bv)| {
+                chunk.dx.clear();
+                chunk.dx.resize(dx.len(), 0.0);
+                for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
+                    let g: f32 = chunk.values[span[0] as usize..span[1] as usize].iter().sum();
+                    let r = row as usize;
+                    bm[r] = step.beta1 * bm[r] + (1.0 - step.beta1) * g;
+                    bv[r] = step.beta2 * bv[r] + (1.0 - step.beta2) * g * g;
+                    b[r] -= step.rate * bm[r] / (bv[r].sqrt() + step.epsilon);
+                }
+                let mut own_dx = std::mem::take(&mut chunk.dx);
+                let state = AdamRows { w, m, v };
+                (kernels().pair_update)(state, x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
+                chunk.dx = own_dx;
+            });
+        dx.par_chunks_mut(stride).enumerate().for_each(|(b, dx)| {
+            dx.fill(0.0);
+            for chunk in &*chunks {
+                (kernels().axpy)(1.0, &chunk.dx[b * stride..][..stride], dx);
+            }
+        });
+    }
+
+    /// The k active neurons with the largest logits of each sample, best first, `(neuron, logit)`.
+    pub fn best_active(&self, samples: usize, k: usize) -> Vec<Vec<(u32, f32)>> {
+        let mut best = vec![Vec::new(); samples];
+        for (c, chunk) in self.chunks.iter().enumerate() {
+            for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
+                for p in span[0] as usize..span[1] as usize {
+                    best[chunk.columns[p] as usize].push(((c * self.per_chunk) as u32 + row, chunk.values[p]));
+                }
+            }
+        }
+        for list in &mut best {
+            list.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            list.truncate(k);
+        }
+        best
+    }
+
+    /// Bytes of state and work space.
+    pub fn bytes(&self) -> u64 {
+        let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + 2 * c.columns.capacity() + c.dx.capacity();
+        self.weights.bytes() + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64 + 12 * self.bias.b.len() as u64
+    }
+}
+
+impl Chunk {
+    /// Finds the pairs of the targets that lie in neurons `first..first + count`, and takes corrections off them.
+    fn find_targets(&mut self, targets: &[Target], first: u32, count: u32, corrections: Option<&[f32]>) {
+        self.targets.clear();
+        let from = targets.partition_point(|t| t.0 < first);
+        let to = targets.partition_point(|t| t.0 < first + count);
+        for &(neuron, sample, mass) in &targets[from..to] {
+            let row = self.rows.binary_search(&(neuron - first)).expect("true labels are active");
+            let (start, end) = (self.starts[row] as usize, self.starts[row + 1] as usize);
+            let column = self.columns[start..end].binary_search(&sample).expect("true labels are active");
+            self.values[start + column] -= corrections.map_or(0.0, |c| c[neuron as usize]);
+            self.targets.push(((start + column) as u32, mass));
+        }
+    }
+}

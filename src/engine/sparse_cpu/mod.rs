@@ -1,0 +1,430 @@
+//! The sparse engine: SLIDE on the CPU. Every layer above the first computes only its active neurons, chosen by an
+//! exchangeable [`Selection`]; with LSH it is called `lsh-cpu`, with another selection `sparse-cpu:uniform` and so on.
+//!
+//! Faithful to the algorithm (SLIDE, MLSys 2020, sections 3 and 4): hash the layer's input, take the union of the
+//! buckets it falls into, force the true labels active in training, softmax over the active set alone, gradients and
+//! Adam for active neurons alone, rebuild the tables on a schedule. Where it departs from the authors' program: a batch
+//! is processed neuron by neuron rather than sample by sample, which computes the same sums (in a fixed order) while
+//! reading each weight row once a pass; see [`layer`].
+
+mod input;
+mod layer;
+mod options;
+mod shared;
+mod state;
+
+use self::input::InputLayer;
+use self::layer::{SparseLayer, Target};
+use self::options::{Options, Output};
+use self::shared::Shared;
+use super::exact_top_k::ExactTopK;
+use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
+use crate::data::Batch;
+use crate::kernels::kernels;
+use crate::network::{self, Order, Parameters};
+use crate::selection::{ActiveSets, Queries, Selection, SharedSelection};
+use std::time::{Duration, Instant};
+
+pub use self::options::{build_all, build_frequency, build_lsh, build_top_k, build_uniform};
+
+/// The sparse engine.
+pub struct SparseCpu {
+    name: &'static str,
+    settings: EngineSettings,
+    options: Options,
+    pool: rayon::ThreadPool,
+    net: Option<Net>,
+    exact: ExactTopK,
+    step: u64,
+    totals: Totals,
+}
+
+/// Layers, their selections and work space.
+struct Net {
+    input: InputLayer,
+    layers: Vec<SparseLayer>,
+    selections: Vec<Box<dyn Selection>>,
+    sets: Vec<ActiveSets>,
+    /// Input of each layer above the first, `B x stride`, and its gradient.
+    x: Vec<Vec<f32>>,
+    dx: Vec<Vec<f32>>,
+    targets: Vec<Target>,
+    /// In place of the output layer's own selection when training: one set for the whole batch.
+    shared: Option<(SharedSelection, Shared)>,
+}
+
+/// Time by phase.
+type Phases = [Duration; Phase::ALL.len()];
+
+/// Sums since the last `finish`.
+#[derive(Default)]
+struct Totals {
+    stats: StepStats,
+    loss: f64,
+    active: Vec<u32>,
+    labels: u64,
+    selected: u64,
+    fill: u64,
+    candidates: u64,
+    distinct: u64,
+}
+
+impl SparseCpu {
+    fn new(name: &'static str, settings: &EngineSettings, options: Options) -> Result<Self, EngineError> {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(settings.threads)
+            .build()
+            .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
+        Ok(Self {
+            name,
+            settings: settings.clone(),
+            options,
+            pool,
+            net: None,
+            exact: ExactTopK::default(),
+            step: 0,
+            totals: Totals::default(),
+        })
+    }
+}
+
+impl Net {
+    fn new(settings: &EngineSettings, options: &Options, initial: &Parameters) -> Result<Self, EngineError> {
+        let huge = options.huge_pages;
+        let layers: Vec<_> =
+            initial.layers[1..].iter().map(|layer| SparseLayer::new(layer, huge)).collect::<Result<_, _>>()?;
+        let mut selections = Vec::new();
+        for (index, layer) in layers.iter().enumerate() {
+            let output = index + 1 == layers.len();
+            selections.push(options.selection(settings, output, layer.neurons())?);
+        }
+        let output = layers.last().expect("an output layer").neurons();
+        let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::default()));
+        Ok(Self {
+            shared,
+            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge)?,
+            sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
+            x: layers.iter().map(|_| Vec::new()).collect(),
+            dx: layers.iter().map(|_| Vec::new()).collect(),
+            layers,
+            selections,
+            targets: Vec::new(),
+        })
+    }
+
+    /// Forward pass up to the logits of the output layer's active neurons.
+    fn forward(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
+        self.hidden(batch, step, training, phases);
+        self.layer(batch, self.layers.len() - 1, step, training, phases);
+    }
+
+    /// Forward pass up to the input of the output layer.
+    fn hidden(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
+        let mut clock = PhaseClock::new(phases);
+        self.x[0].resize(batch.len() * self.layers[0].weights.stride, 0.0);
+        self.input.forward(batch, &mut self.x[0]);
+        clock.lap(Phase::Forward);
+        for index in 0..self.layers.len() - 1 {
+            self.layer(batch, index, step, training, phases);
+        }
+    }
+
+    /// Forward pass of one layer above the first.
+    fn layer(&mut self, batch: &Batch, index: usize, step: u64, training: bool, phases: &mut Phases) {
+        let mut clock = PhaseClock::new(phases);
+        let samples = batch.len();
+        let output = index + 1 == self.layers.len();
+        let layer = &mut self.layers[index];
+        let (selection, sets) = (&mut self.selections[index], &mut self.sets[index]);
+        if training && selection.prepare(step, layer.neurons()) {
+            clock.lap(Phase::Rebuild);
+        }
+        sets.reset(samples);
+        if training && output {
+            sets.for_each(|sample, marks, counts| {
+                marks.mark_all(batch.labels(sample));
+                counts.labels = marks.take_added();
+            });
+        }
+        let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
+        selection.select(step, queries, layer.neurons(), sets);
+        clock.lap(Phase::Select);
+        layer.forward(queries, sets, selection.corrections().filter(|_| training));
+        if !output {
+            let stride = self.layers[index + 1].weights.stride;
+            self.x[index + 1].resize(samples * stride, 0.0);
+            let (layer, y) = (&self.layers[index], &mut self.x[index + 1]);
+            layer.relu_into(y, stride);
+        }
+        clock.lap(Phase::Forward);
+    }
+
+    /// As [`Net::layer`] for the output layer with a shared set: selection, forward pass and softmax. Returns the loss.
+    fn shared_forward(&mut self, batch: &Batch, step: u64, phases: &mut Phases) -> f64 {
+        let mut clock = PhaseClock::new(phases);
+        let Self { shared, layers, x, targets, .. } = self;
+        let (selection, shared) = shared.as_mut().expect("a shared selection");
+        let (layer, x) = (layers.last().expect("an output layer"), x.last().expect("an output layer"));
+        if selection.prepare(step, layer.neurons()) {
+            clock.lap(Phase::Rebuild);
+        }
+        let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
+        selection.choose(step, batch, queries, layer.neurons());
+        clock.lap(Phase::Select);
+        let SharedSelection { neurons, corrections, .. } = selection;
+        let loss = shared.forward(&layer.weights, &layer.bias, x, neurons, corrections, targets);
+        clock.lap(Phase::Forward);
+        loss
+    }
+
+    /// One optimiser step; returns the summed loss.
+    fn train(&mut self, batch: &Batch, step: u64, adam: network::AdamStep, phases: &mut Phases) -> f64 {
+        self.list_targets(batch);
+        self.hidden(batch, step, true, phases);
+        let last = self.layers.len() - 1;
+        let loss = if self.shared.is_some() {
+            self.shared_forward(batch, step, phases)
+        } else {
+            self.layer(batch, last, step, true, phases);
+            self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
+        };
+        self.backward(batch, adam, phases);
+        loss
+    }
+
+    /// The batch's true labels, by neuron then sample.
+    fn list_targets(&mut self, batch: &Batch) {
+        self.targets.clear();
+        for sample in 0..batch.len() {
+            let labels = batch.labels(sample);
+            let mass = 1.0 / labels.len() as f32;
+            self.targets.extend(labels.iter().map(|&label| (label, sample as u32, mass)));
+        }
+        self.targets.sort_unstable_by_key(|&(neuron, sample, _)| (neuron, sample));
+    }
+
+    /// Backward pass and updates; the gradients of the output layer's logits are at hand.
+    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut Phases) {
+        let mut clock = PhaseClock::new(phases);
+        let last = self.layers.len() - 1;
+        for index in (0..=last).rev() {
+            if index < last {
+                let (below, above) = self.layers.split_at_mut(index + 1);
+                below[index].relu_gradient(&self.dx[index + 1], above[0].weights.stride);
+            }
+            let layer = &mut self.layers[index];
+            let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
+            self.dx[index].resize(self.x[index].len(), 0.0);
+            match &mut self.shared {
+                Some((_, shared)) if index == last => {
+                    shared.update(&mut layer.weights, &mut layer.bias, &mut self.dx[index], step);
+                }
+                _ => layer.update(queries, &mut self.dx[index], step),
+            }
+        }
+        for (dx, x) in self.dx[0].iter_mut().zip(&self.x[0]) {
+            if *x <= 0.0 {
+                *dx = 0.0;
+            }
+        }
+        self.input.update(batch, &self.dx[0], step);
+        clock.lap(Phase::Backward);
+    }
+}
+
+impl Engine for SparseCpu {
+    fn describe(&self) -> EngineInfo {
+        let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
+        if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
+            notes.extend(selection.notes());
+        }
+        EngineInfo {
+            name: self.name.into(),
+            device: "cpu".into(),
+            precision: "f32".into(),
+            threads: self.settings.threads,
+            notes,
+        }
+    }
+
+    fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
+        let (settings, options) = (&self.settings, &self.options);
+        let net = self.pool.install(|| {
+            let mut net = Net::new(settings, options, initial)?;
+            for (layer, selection) in net.layers.iter().zip(&mut net.selections) {
+                selection.prepare(0, layer.neurons());
+            }
+            if let Some((selection, _)) = &mut net.shared {
+                selection.prepare(0, net.layers.last().expect("an output layer").neurons());
+            }
+            Ok::<_, EngineError>(net)
+        })?;
+        self.net = Some(net);
+        self.step = 0;
+        self.totals = Totals::default();
+        Ok(())
+    }
+
+    fn step(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        let started = Instant::now();
+        let step = self.step;
+        let adam = self.settings.training.adam_step(step + 1);
+        let net = self.net.as_mut().ok_or_else(no_parameters)?;
+        let phases = &mut self.totals.stats.phases;
+        let loss = self.pool.install(|| net.train(batch, step, adam, phases));
+        self.step += 1;
+        self.totals.add(net, batch.len(), loss, started.elapsed());
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<StepStats, EngineError> {
+        Ok(std::mem::take(&mut self.totals).into_stats())
+    }
+
+    fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
+        let step = self.step;
+        let net = self.net.as_mut().ok_or_else(no_parameters)?;
+        let exact = &mut self.exact;
+        Ok(self.pool.install(|| {
+            net.hidden(batch, step, false, &mut Phases::default());
+            let output = net.layers.last().expect("an output layer");
+            let x = net.x.last().expect("an output layer");
+            exact.run(&output.weights.w, output.weights.stride, &output.bias.b, x, k)
+        }))
+    }
+
+    fn predict_hashed(&mut self, batch: &Batch, k: usize) -> Option<Result<TopK, EngineError>> {
+        let step = self.step;
+        if self.options.output != Output::Lsh || self.options.shared {
+            return None;
+        }
+        let Some(net) = self.net.as_mut() else { return Some(Err(no_parameters())) };
+        let best = self.pool.install(|| {
+            net.forward(batch, step, false, &mut Phases::default());
+            net.layers.last().expect("an output layer").best_active(batch.len(), k)
+        });
+        let mut top = TopK { k, ..TopK::default() };
+        for list in best {
+            for rank in 0..k {
+                let (label, score) = list.get(rank).copied().unwrap_or((u32::MAX, f32::NEG_INFINITY));
+                top.labels.push(label);
+                top.scores.push(score);
+            }
+        }
+        Some(Ok(top))
+    }
+
+    fn parameters(&mut self) -> Result<Parameters, EngineError> {
+        let net = self.net.as_ref().ok_or_else(no_parameters)?;
+        let input = &net.input.weights;
+        let mut layers = vec![network::Layer {
+            inputs: input.rows,
+            outputs: input.width,
+            order: Order::InputMajor,
+            weights: input.unpadded(),
+            bias: net.input.bias.b[..input.width].to_vec(),
+        }];
+        layers.extend(net.layers.iter().map(|layer| network::Layer {
+            inputs: layer.weights.width,
+            outputs: layer.weights.rows,
+            order: Order::NeuronMajor,
+            weights: layer.weights.unpadded(),
+            bias: layer.bias.b.clone(),
+        }));
+        Ok(Parameters { layers })
+    }
+
+    fn memory(&self) -> MemoryUse {
+        let host_bytes = self.net.as_ref().map_or(0, |net| {
+            net.input.weights.bytes()
+                + net.layers.iter().map(SparseLayer::bytes).sum::<u64>()
+                + net.selections.iter().map(|s| s.bytes()).sum::<u64>()
+                + net.x.iter().chain(&net.dx).map(|x| 4 * x.capacity() as u64).sum::<u64>()
+        });
+        MemoryUse { host_bytes, device_bytes: 0 }
+    }
+}
+
+fn no_parameters() -> EngineError {
+    EngineError::Failed("no parameters were loaded".into())
+}
+
+/// Attributes time to phases, lap by lap.
+struct PhaseClock<'a> {
+    phases: &'a mut Phases,
+    last: Instant,
+}
+
+impl<'a> PhaseClock<'a> {
+    fn new(phases: &'a mut Phases) -> Self {
+        Self { phases, last: Instant::now() }
+    }
+
+    fn lap(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.phases[phase as usize] += now - self.last;
+        self.last = now;
+    }
+}
+
+impl Totals {
+    /// Books one step. FLOPs: two a weight and sample forward, four backward, twelve a weight updated by Adam. Bytes:
+    /// an active row is read once forward, and read and written with both moments once backward.
+    fn add(&mut self, net: &Net, samples: usize, loss: f64, time: Duration) {
+        self.stats.steps += 1;
+        self.stats.samples += samples as u64;
+        self.stats.device_time += time;
+        self.loss += loss;
+        let mut work = |pairs: usize, rows: usize, width: usize| {
+            self.stats.flops += (6 * pairs * width + 12 * rows * width) as f64;
+            self.stats.bytes += (7 * 4 * rows * width) as f64;
+        };
+        let last = net.layers.len() - 1;
+        for (index, layer) in net.layers.iter().enumerate() {
+            match &net.shared {
+                Some((_, shared)) if index == last => {
+                    work(samples * shared.neurons(), shared.neurons(), layer.weights.width);
+                }
+                _ => work(layer.pair_count(), layer.distinct(), layer.weights.width),
+            }
+        }
+        work(net.input.touched_entries(), net.input.touched_rows(), net.input.weights.width);
+        if let Some((selection, shared)) = &net.shared {
+            self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
+            self.labels += (samples * selection.labels) as u64;
+            self.selected += (samples * (shared.neurons() - selection.labels)) as u64;
+            self.distinct += shared.neurons() as u64;
+            return;
+        }
+        for counts in net.sets.last().expect("an output layer").counts() {
+            self.active.push(counts.active());
+            self.labels += u64::from(counts.labels);
+            self.selected += u64::from(counts.selected);
+            self.fill += u64::from(counts.fill);
+            self.candidates += u64::from(counts.candidates);
+        }
+        self.distinct += net.layers.last().expect("an output layer").distinct() as u64;
+    }
+
+    fn into_stats(mut self) -> StepStats {
+        let samples = self.stats.samples;
+        if samples == 0 {
+            return self.stats;
+        }
+        self.stats.loss = self.loss / samples as f64;
+        self.active.sort_unstable();
+        let at = |share: f64| f64::from(self.active[((self.active.len() - 1) as f64 * share).round() as usize]);
+        let mean = |sum: u64| sum as f64 / samples as f64;
+        self.stats.active = Some(ActiveStats {
+            mean: mean(self.labels + self.selected + self.fill),
+            p5: at(0.05),
+            p95: at(0.95),
+            labels: mean(self.labels),
+            selected: mean(self.selected),
+            fill: mean(self.fill),
+            candidates: mean(self.candidates),
+            distinct: self.distinct as f64 / self.stats.steps as f64,
+        });
+        self.stats
+    }
+}

@@ -1,0 +1,218 @@
+//! One active set for the whole batch: the true labels of all its samples and the neurons a selection adds.
+//!
+//! Per-sample sets at half a percent active touch most rows of the layer anyway once a batch is full, so they save
+//! arithmetic but little memory traffic. A shared set touches only its own R rows, and its products are plain matrix
+//! products over R gathered rows, at the speed of a dense layer of R labels. Every sample sees the other samples'
+//! labels as further negatives.
+
+use super::layer::Target;
+use super::state::{Bias, Matrix};
+use crate::engine::common::Shards;
+use crate::kernels::gemm::Product;
+use crate::kernels::softmax::{exp_block, row_sums};
+use crate::kernels::{AdamRows, LANES, kernels};
+use crate::network::AdamStep;
+use rayon::prelude::*;
+
+/// Rows of a chunk: its gathered weights and logits stay in a core's L2 cache.
+const CHUNK: usize = 256;
+
+/// Inputs of the layer, both ways round, padded to `samples`, a multiple of the vector length.
+#[derive(Debug, Default)]
+struct Inputs {
+    samples: usize,
+    rows: Vec<f32>,
+    columns: Vec<f32>,
+}
+
+/// Work space of a shared step.
+#[derive(Debug, Default)]
+pub struct Shared {
+    chunks: Vec<Chunk>,
+    inputs: Inputs,
+    batch: usize,
+    log_normaliser: Vec<f32>,
+    share: Vec<f32>,
+}
+
+#[derive(Debug, Default)]
+struct Chunk {
+    /// Active neurons, ascending.
+    neurons: Vec<u32>,
+    /// The same relative to the first.
+    local: Vec<u32>,
+    /// Gathered weights (`R x stride`), their gradient, logits then gradients (`R x samples`).
+    w: Vec<f32>,
+    dw: Vec<f32>,
+    z: Vec<f32>,
+    /// Bias plus correction, a row.
+    bias: Vec<f32>,
+    db: Vec<f32>,
+    /// By sample: largest logit, sum of exponentials.
+    max: Vec<f32>,
+    sum: Vec<f32>,
+    /// (position in `z`, target mass, sample).
+    targets: Vec<(u32, f32, u32)>,
+    target_logits: f64,
+    dx: Vec<f32>,
+}
+
+impl Shared {
+    /// Number of active neurons.
+    pub fn neurons(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.neurons.len()).sum()
+    }
+
+    /// Forward pass and softmax over the active neurons. `x` is `B x stride`; `active` ascending; `corrections`, one an
+    /// active neuron, are added to its logits except where it is the sample's own true label; `targets` are sorted by
+    /// neuron, then sample, and their neurons active. Returns the summed loss.
+    pub fn forward(
+        &mut self,
+        weights: &Matrix,
+        bias: &Bias,
+        x: &[f32],
+        active: &[u32],
+        corrections: &[f32],
+        targets: &[Target],
+    ) -> f64 {
+        let stride = weights.stride;
+        self.batch = x.len() / stride;
+        let samples = self.batch.next_multiple_of(LANES);
+        self.inputs.fill(x, stride, samples);
+        self.chunks.resize_with(active.len().div_ceil(CHUNK), Chunk::default);
+        let inputs = &self.inputs;
+        self.chunks.par_iter_mut().zip(active.par_chunks(CHUNK)).zip(corrections.par_chunks(CHUNK)).for_each(
+            |((chunk, neurons), corrections)| {
+                chunk.take(neurons, weights, bias, corrections);
+                let rows = neurons.len();
+                chunk.z.resize(rows * samples, 0.0);
+                let dims = (rows, samples, stride);
+                Product::rows(dims, &chunk.w, stride, &inputs.columns, samples).run(&mut chunk.z);
+                chunk.find_targets(targets, corrections, samples);
+                chunk.max.resize(samples, 0.0);
+                chunk.sum.resize(samples, 0.0);
+                exp_block(&mut chunk.z, samples, &chunk.bias, &mut chunk.max, &mut chunk.sum);
+            },
+        );
+        self.normalise(targets)
+    }
+
+    /// Merges the chunks' maxima and sums; afterwards `max` holds what turns a chunk's exponentials into gradients.
+    fn normalise(&mut self, targets: &[Target]) -> f64 {
+        let (batch, samples) = (self.batch, self.inputs.samples);
+        self.share.clear();
+        self.share.resize(samples, 0.0);
+        for &(_, sample, _) in targets {
+            self.share[sample as usize] = 1.0 / batch as f32;
+        }
+        self.log_normaliser.resize(samples, 0.0);
+        for (b, out) in self.log_normaliser.iter_mut().enumerate() {
+            let shift = self.chunks.iter().map(|chunk| chunk.max[b]).fold(f32::NEG_INFINITY, f32::max);
+            let total: f64 =
+                self.chunks.iter().map(|chunk| f64::from(chunk.sum[b]) * f64::from(chunk.max[b] - shift).exp()).sum();
+            *out = (f64::from(shift) + total.ln()) as f32;
+        }
+        let (share, log_normaliser) = (&self.share, &self.log_normaliser);
+        self.chunks.par_iter_mut().for_each(|chunk| {
+            for ((max, share), log_normaliser) in chunk.max.iter_mut().zip(share).zip(log_normaliser) {
+                *max = (*max - log_normaliser).exp() * share;
+            }
+        });
+        let normalisers: f64 = (0..batch).filter(|&b| share[b] > 0.0).map(|b| f64::from(log_normaliser[b])).sum();
+        normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
+    }
+
+    /// Backward pass and Adam on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
+    pub fn update(&mut self, weights: &mut Matrix, bias: &mut Bias, dx: &mut [f32], step: AdamStep) {
+        let Self { chunks, inputs, share, .. } = self;
+        let (samples, stride) = (inputs.samples, weights.stride);
+        let (w, m, v) = (Shards::new(&mut weights.w), Shards::new(&mut weights.m), Shards::new(&mut weights.v));
+        let (b, bm, bv) = (Shards::new(&mut bias.b), Shards::new(&mut bias.m), Shards::new(&mut bias.v));
+        chunks.par_iter_mut().for_each(|chunk| {
+            let rows = chunk.neurons.len();
+            scale_block_in_place(&mut chunk.z, &chunk.max);
+            for &(at, mass, sample) in &chunk.targets {
+                chunk.z[at as usize] -= mass * share[sample as usize];
+            }
+            chunk.db.resize(rows, 0.0);
+            row_sums(&chunk.z, samples, &mut chunk.db);
+            chunk.dx.resize(samples * stride, 0.0);
+            let dims = (samples, stride, rows);
+            Product::transposed(dims, &chunk.z, samples, &chunk.w, stride).run(&mut chunk.dx);
+            chunk.dw.resize(rows * stride, 0.0);
+            let dims = (rows, stride, samples);
+            Product::rows(dims, &chunk.z, samples, &inputs.rows, stride).run(&mut chunk.dw);
+            let (first, last) = (chunk.neurons[0] as usize, chunk.neurons[rows - 1] as usize);
+            let span = first * stride..(last + 1) * stride;
+            // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
+            let state = unsafe { AdamRows { w: w.take(span.clone()), m: m.take(span.clone()), v: v.take(span) } };
+            (kernels().row_adam)(state, stride, &chunk.local, &chunk.dw, step);
+            // SAFETY: as above.
+            let (b, bm, bv) = unsafe { (b.take(first..last + 1), bm.take(first..last + 1), bv.take(first..last + 1)) };
+            for (&row, &g) in chunk.local.iter().zip(&chunk.db) {
+                let r = row as usize;
+                bm[r] = step.beta1 * bm[r] + (1.0 - step.beta1) * g;
+                bv[r] = step.beta2 * bv[r] + (1.0 - step.beta2) * g * g;
+                b[r] -= step.rate * bm[r] / (bv[r].sqrt() + step.epsilon);
+            }
+        });
+        dx.par_chunks_mut(stride).enumerate().for_each(|(sample, dx)| {
+            dx.fill(0.0);
+            for chunk in &*chunks {
+                (kernels().axpy)(1.0, &chunk.dx[sample * stride..][..stride], dx);
+            }
+        });
+    }
+}
+
+fn scale_block_in_place(z: &mut [f32], scale: &[f32]) {
+    for z in z.chunks_exact_mut(scale.len()) {
+        for (z, s) in z.iter_mut().zip(scale) {
+            *z *= s;
+        }
+    }
+}
+
+impl Inputs {
+    fn fill(&mut self, x: &[f32], stride: usize, samples: usize) {
+        self.samples = samples;
+        self.rows.clear();
+        self.rows.extend_from_slice(x);
+        self.rows.resize(samples * stride, 0.0);
+        self.columns.resize(samples * stride, 0.0);
+        crate::engine::exact_top_k::transpose(&self.rows, stride, samples, &mut self.columns, samples);
+    }
+}
+
+impl Chunk {
+    fn take(&mut self, neurons: &[u32], weights: &Matrix, bias: &Bias, corrections: &[f32]) {
+        self.neurons.clear();
+        self.neurons.extend_from_slice(neurons);
+        self.local.clear();
+        self.local.extend(neurons.iter().map(|n| n - neurons[0]));
+        self.w.resize(neurons.len() * weights.stride, 0.0);
+        (kernels().gather_rows)(&weights.w, weights.stride, neurons, &mut self.w);
+        self.bias.clear();
+        self.bias.extend(neurons.iter().zip(corrections).map(|(&n, c)| bias.b[n as usize] + c));
+    }
+
+    /// Finds the true labels among the chunk's logits, takes the correction off them, and sums them up for the loss.
+    fn find_targets(&mut self, targets: &[Target], corrections: &[f32], samples: usize) {
+        self.targets.clear();
+        self.target_logits = 0.0;
+        let (first, last) = (self.neurons[0], self.neurons[self.neurons.len() - 1]);
+        let from = targets.partition_point(|t| t.0 < first);
+        let to = targets.partition_point(|t| t.0 <= last);
+        let mut row = 0;
+        for &(neuron, sample, mass) in &targets[from..to] {
+            while self.neurons[row] < neuron {
+                row += 1;
+            }
+            assert_eq!(self.neurons[row], neuron, "true labels are active");
+            let at = row * samples + sample as usize;
+            self.z[at] -= corrections[row];
+            self.target_logits += f64::from(mass) * f64::from(self.z[at] + self.bias[row]);
+            self.targets.push((at as u32, mass, sample));
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The experiments that ship with the suite.
+
+use super::{Error, Experiment, Scale, nearest, parse};
+
+/// File name and text of every shipped experiment, in the order `slidebench list` shows them.
+pub const CATALOGUE: &[(&str, &str)] = &[("default.toml", include_str!("../../benches/experiments/default.toml"))];
+
+/// Finds an experiment by the name of a shipped one, or reads the TOML file at a path.
+///
+/// # Errors
+/// If there is no such experiment (naming those there are), if the file cannot be read, or if its content is wrong.
+pub fn load(name_or_path: &str, scale: Scale) -> Result<Experiment, Error> {
+    let shipped = CATALOGUE.iter().find(|(file, _)| file.strip_suffix(".toml") == Some(name_or_path));
+    if let Some((file, text)) = shipped {
+        return parse(text, file, scale);
+    }
+    let failed = |message| Error { file: name_or_path.into(), line: None, message };
+    if !name_or_path.ends_with(".toml") {
+        let known: Vec<&str> = CATALOGUE.iter().filter_map(|(file, _)| file.strip_suffix(".toml")).collect();
+        let hint = match nearest(name_or_path, known.iter().copied()) {
+            Some(name) => format!("did you mean {name}? "),
+            None => String::new(),
+        };
+        return Err(failed(format!(
+            "no experiment of this name. {hint}There are: {}. A file of your own is given by its path, ending in .toml.",
+            known.join(", ")
+        )));
+    }
+    let text = std::fs::read_to_string(name_or_path).map_err(|error| failed(error.to_string()))?;
+    parse(&text, name_or_path, scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_shipped_file_is_in_the_catalogue_and_parses_at_every_scale() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/experiments");
+        let mut files: Vec<String> =
+            std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        let mut listed: Vec<&str> = CATALOGUE.iter().map(|(file, _)| *file).collect();
+        listed.sort();
+        assert_eq!(files, listed);
+        for (file, _) in CATALOGUE {
+            for scale in [Scale::Smoke, Scale::Quick, Scale::Paper] {
+                let name = file.strip_suffix(".toml").unwrap();
+                let experiment = load(name, scale).unwrap_or_else(|error| panic!("{error}"));
+                assert_eq!(experiment.name, name, "the file is named for the experiment");
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_the_known_ones() {
+        let error = load("defualt", Scale::Quick).unwrap_err().to_string();
+        assert!(error.contains("did you mean default?"), "{error}");
+        assert!(load("no/such.toml", Scale::Quick).is_err());
+    }
+}

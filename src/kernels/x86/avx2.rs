@@ -1,0 +1,177 @@
+//! AVX2 with FMA: 8 lanes, 16 registers.
+
+use super::kernel_set;
+use super::vector::Vector;
+use crate::kernels::compact::GOLDEN;
+use half::bf16;
+use std::arch::x86_64::*;
+
+kernel_set!("avx2", "avx2,fma", __m256);
+
+/// All bits set in the first `n < 8` lanes.
+#[inline(always)]
+unsafe fn first(n: usize) -> __m256i {
+    static BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+    // SAFETY: eight values from index 8 - n lie inside the sixteen.
+    unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n).cast()) }
+}
+
+/// Eight 16-bit values, widened by zeros into the upper halves of the lanes.
+#[inline(always)]
+unsafe fn load_upper(from: *const bf16) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()))) }
+}
+
+/// The lower halves of the lanes, whose upper halves are 0.
+#[inline(always)]
+unsafe fn store_lower<T>(lanes: __m256i, to: *mut T) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let packed = _mm_packus_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256::<1>(lanes));
+        _mm_storeu_si128(to.cast(), packed);
+    }
+}
+
+#[allow(unsafe_op_in_unsafe_fn)]
+impl Vector for __m256 {
+    const LANES: usize = 8;
+    const BLOCK: usize = 4;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        _mm256_set1_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        _mm256_loadu_ps(from)
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        _mm256_storeu_ps(to, self);
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize, fill: Self) -> Self {
+        let mask = first(n);
+        _mm256_blendv_ps(fill, _mm256_maskload_ps(from, mask), _mm256_castsi256_ps(mask))
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        _mm256_maskstore_ps(to, first(n), self);
+    }
+
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, indices: *const u32) -> Self {
+        _mm256_i32gather_ps::<4>(from, _mm256_loadu_si256(indices.cast()))
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        _mm256_castsi256_ps(load_upper(from))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16) {
+        let rounded = _mm256_add_epi32(_mm256_castps_si256(self), _mm256_set1_epi32(0x8000));
+        store_lower(_mm256_srli_epi32::<16>(rounded), to);
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32) {
+        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let steps = _mm256_mullo_epi32(lane, _mm256_set1_epi32(GOLDEN as i32));
+        let noise = _mm256_srli_epi32::<16>(_mm256_add_epi32(steps, _mm256_set1_epi32(noise as i32)));
+        store_lower(_mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(self), noise)), to);
+    }
+
+    #[inline(always)]
+    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self {
+        let low = _mm256_cvtepi16_epi32(_mm_loadu_si128(low.cast()));
+        _mm256_castsi256_ps(_mm256_add_epi32(load_upper(high), low))
+    }
+
+    #[inline(always)]
+    unsafe fn store_split(self, high: *mut bf16, low: *mut i16) {
+        self.store_bf16(high);
+        store_lower(_mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(0xffff)), low);
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        _mm256_add_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        _mm256_sub_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        _mm256_mul_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        _mm256_fmadd_ps(self, factor, term)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        _mm256_max_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        _mm256_min_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        _mm256_div_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        _mm256_sqrt_ps(self)
+    }
+
+    #[inline(always)]
+    unsafe fn keep(self, bits: u32) -> Self {
+        let set = _mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(bits as i32));
+        let none = _mm256_cmpeq_epi32(set, _mm256_setzero_si256());
+        _mm256_andnot_ps(_mm256_castsi256_ps(none), self)
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self)
+    }
+
+    /// In two steps, each with a factor that is a normal number, so that results below the normal ones come out right.
+    #[inline(always)]
+    unsafe fn scale(self, exponent: Self) -> Self {
+        let whole = _mm256_cvtps_epi32(exponent);
+        let half = _mm256_srai_epi32::<1>(whole);
+        let power = |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+        _mm256_mul_ps(_mm256_mul_ps(self, power(half)), power(_mm256_sub_epi32(whole, half)))
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        let four = _mm_add_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        let four = _mm_max_ps(_mm256_castps256_ps128(self), _mm256_extractf128_ps::<1>(self));
+        let two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+        _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
+    }
+}

@@ -1,0 +1,184 @@
+//! AVX-512: 16 lanes, 32 registers, masks for partial vectors.
+
+use super::kernel_set;
+use super::vector::Vector;
+use crate::kernels::compact::GOLDEN;
+use half::bf16;
+use std::arch::x86_64::*;
+
+kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", __m512);
+
+/// A mask of the first `n < 16` lanes.
+#[inline(always)]
+fn first(n: usize) -> __mmask16 {
+    (1 << n) - 1
+}
+
+/// Sixteen 16-bit values, widened by zeros into the upper halves of the lanes.
+#[inline(always)]
+unsafe fn load_upper(from: *const bf16) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe { _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()))) }
+}
+
+/// The upper halves of the lanes.
+#[inline(always)]
+unsafe fn store_upper(lanes: __m512i, to: *mut bf16) {
+    // SAFETY: the caller's promise.
+    unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(lanes))) }
+}
+
+#[allow(unsafe_op_in_unsafe_fn)]
+impl Vector for __m512 {
+    const LANES: usize = 16;
+    const BLOCK: usize = 8;
+
+    #[inline(always)]
+    unsafe fn splat(value: f32) -> Self {
+        _mm512_set1_ps(value)
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        _mm512_loadu_ps(from)
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        _mm512_storeu_ps(to, self);
+    }
+
+    #[inline(always)]
+    unsafe fn load_first(from: *const f32, n: usize, fill: Self) -> Self {
+        _mm512_mask_loadu_ps(fill, first(n), from)
+    }
+
+    #[inline(always)]
+    unsafe fn store_first(self, to: *mut f32, n: usize) {
+        _mm512_mask_storeu_ps(to, first(n), self);
+    }
+
+    #[inline(always)]
+    unsafe fn gather(from: *const f32, indices: *const u32) -> Self {
+        _mm512_i32gather_ps::<4>(_mm512_loadu_si512(indices.cast()), from)
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        _mm512_castsi512_ps(load_upper(from))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16) {
+        store_upper(_mm512_add_epi32(_mm512_castps_si512(self), _mm512_set1_epi32(0x8000)), to);
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32) {
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let steps = _mm512_mullo_epi32(lane, _mm512_set1_epi32(GOLDEN as i32));
+        let noise = _mm512_srli_epi32::<16>(_mm512_add_epi32(steps, _mm512_set1_epi32(noise as i32)));
+        store_upper(_mm512_add_epi32(_mm512_castps_si512(self), noise), to);
+    }
+
+    #[inline(always)]
+    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self {
+        let low = _mm512_cvtepi16_epi32(_mm256_loadu_si256(low.cast()));
+        _mm512_castsi512_ps(_mm512_add_epi32(load_upper(high), low))
+    }
+
+    #[inline(always)]
+    unsafe fn store_split(self, high: *mut bf16, low: *mut i16) {
+        self.store_bf16(high);
+        _mm256_storeu_si256(low.cast(), _mm512_cvtepi32_epi16(_mm512_castps_si512(self)));
+    }
+
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        _mm512_add_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn sub(self, other: Self) -> Self {
+        _mm512_sub_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn mul(self, other: Self) -> Self {
+        _mm512_mul_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self {
+        _mm512_fmadd_ps(self, factor, term)
+    }
+
+    #[inline(always)]
+    unsafe fn max(self, other: Self) -> Self {
+        _mm512_max_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn min(self, other: Self) -> Self {
+        _mm512_min_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn div(self, other: Self) -> Self {
+        _mm512_div_ps(self, other)
+    }
+
+    #[inline(always)]
+    unsafe fn sqrt(self) -> Self {
+        _mm512_sqrt_ps(self)
+    }
+
+    #[inline(always)]
+    unsafe fn keep(self, bits: u32) -> Self {
+        let any = _mm512_test_epi32_mask(_mm512_castps_si512(self), _mm512_set1_epi32(bits as i32));
+        _mm512_maskz_mov_ps(any, self)
+    }
+
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(self)
+    }
+
+    #[inline(always)]
+    unsafe fn scale(self, exponent: Self) -> Self {
+        _mm512_scalef_ps(self, exponent)
+    }
+
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        _mm512_reduce_add_ps(self)
+    }
+
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        _mm512_reduce_max_ps(self)
+    }
+}
+
+/// Dot products of bf16 pairs, for the roofline: `rounds` times a fixed number; returns how many operations. None where
+/// the CPU has no such instruction.
+pub(in crate::kernels) fn bf16_dot() -> Option<fn(rounds: usize) -> f64> {
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn compiled(rounds: usize) -> f64 {
+        const CHAINS: usize = 12;
+        let one = _mm512_set1_epi16(std::hint::black_box(bf16::ONE.to_bits() as i16));
+        // SAFETY: both are 512 bits of numbers.
+        let pairs: __m512bh = unsafe { std::mem::transmute(one) };
+        let mut chains = [_mm512_setzero_ps(); CHAINS];
+        for _ in 0..rounds {
+            for chain in &mut chains {
+                *chain = _mm512_dpbf16_ps(*chain, pairs, pairs);
+            }
+        }
+        let total = chains.into_iter().fold(_mm512_setzero_ps(), |total, chain| _mm512_add_ps(total, chain));
+        std::hint::black_box(_mm512_reduce_add_ps(total));
+        (rounds * CHAINS * 64) as f64
+    }
+    // SAFETY: the CPU has the feature where this is handed out.
+    is_x86_feature_detected!("avx512bf16").then_some(|rounds| unsafe { compiled(rounds) })
+}

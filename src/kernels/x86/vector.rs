@@ -1,0 +1,96 @@
+//! What a kernel needs of a vector register. See [`super`].
+
+use crate::kernels::NORMAL;
+use half::bf16;
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+/// A register of `LANES` f32.
+///
+/// # Safety
+/// Every method may be called only inside a function compiled for, and run on a CPU with, the implementor's features.
+/// Pointers must be valid for the lanes read or written; no alignment is asked. All methods are `inline(always)`: they
+/// must vanish into the one function that carries the `target_feature`.
+pub(in crate::kernels) trait Vector: Copy {
+    const LANES: usize;
+    /// Vectors of a row held in registers at once; twice that many, and a few more, must fit the register file.
+    const BLOCK: usize;
+
+    unsafe fn splat(value: f32) -> Self;
+    unsafe fn load(from: *const f32) -> Self;
+    unsafe fn store(self, to: *mut f32);
+    /// The first `n < LANES` lanes from memory, the others from `fill`; memory beyond them is not touched.
+    unsafe fn load_first(from: *const f32, n: usize, fill: Self) -> Self;
+    /// The first `n < LANES` lanes to memory.
+    unsafe fn store_first(self, to: *mut f32, n: usize);
+    /// `from[indices[lane]]`, the indices below 2³¹.
+    unsafe fn gather(from: *const f32, indices: *const u32) -> Self;
+    unsafe fn load_bf16(from: *const bf16) -> Self;
+    /// To the nearest, halves away from zero.
+    unsafe fn store_bf16(self, to: *mut bf16);
+    /// Up or down, the likelier the nearer: adds the upper half of `noise + lane * GOLDEN` to what is cut off, and
+    /// cuts ([`crate::kernels::compact`]).
+    unsafe fn store_bf16_dithered(self, to: *mut bf16, noise: u32);
+    /// f32 from two halves, see [`crate::kernels::compact::join`].
+    unsafe fn load_split(high: *const bf16, low: *const i16) -> Self;
+    /// f32 in two halves, see [`crate::kernels::compact::split`].
+    unsafe fn store_split(self, high: *mut bf16, low: *mut i16);
+
+    unsafe fn add(self, other: Self) -> Self;
+    unsafe fn sub(self, other: Self) -> Self;
+    unsafe fn mul(self, other: Self) -> Self;
+    /// `self * factor + term`, rounded once.
+    unsafe fn mul_add(self, factor: Self, term: Self) -> Self;
+    /// The larger; `other` where either is NaN.
+    unsafe fn max(self, other: Self) -> Self;
+    /// The smaller; `other` where either is NaN.
+    unsafe fn min(self, other: Self) -> Self;
+    unsafe fn div(self, other: Self) -> Self;
+    unsafe fn sqrt(self) -> Self;
+    /// Zero where none of `bits` is set.
+    unsafe fn keep(self, bits: u32) -> Self;
+    /// The nearest integer.
+    unsafe fn round(self) -> Self;
+    /// `self * 2^exponent`, `exponent` an integer in -252..=252; overflows to ∞ and underflows to 0.
+    unsafe fn scale(self, exponent: Self) -> Self;
+    /// Sum of the lanes.
+    unsafe fn sum(self) -> f32;
+    /// Largest lane.
+    unsafe fn largest(self) -> f32;
+
+    /// e^self, to 2 units in the last place; 0 where that is below the normal numbers, ∞ above 88.73, NaN for NaN.
+    ///
+    /// x = n ln 2 + r with |r| <= ln 2 / 2; the Taylor series of e^r to degree 7 errs by less than 6e-9.
+    #[inline(always)]
+    unsafe fn exp(self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            // The operand order keeps a NaN.
+            let x = Self::splat(-105.0).max(self);
+            let x = Self::splat(89.0).min(x);
+            let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
+            // ln 2 in two parts, the first short enough that n times it is exact.
+            let r = n.mul_add(Self::splat(-355.0 / 512.0), x);
+            let r = n.mul_add(Self::splat(2.121_944_4e-4), r);
+            let mut sum = Self::splat(1.0 / 5040.0);
+            for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+                sum = sum.mul_add(r, Self::splat(coefficient));
+            }
+            sum.scale(n).keep(NORMAL)
+        }
+    }
+}
+
+/// How many bytes ahead of the work the prefetches run.
+pub(super) const AHEAD_BYTES: usize = 24 << 10;
+
+/// Asks for the cache line at `at`; never faults, whatever the address.
+///
+/// Into the second-level cache and far ahead, because a line on its way to the first level holds one of the core's 16
+/// or so fill buffers for the whole latency of memory, which is what limits random reads (on a Sapphire Rapids core 9
+/// GB/s, with or without such prefetches); the second level keeps 48 lines on their way (11.5 GB/s, and 21 for 14 when
+/// rows are also written). Too near ahead is worse than nothing: the read then finds its line still on the way.
+#[inline(always)]
+pub(super) fn prefetch(at: *const i8) {
+    // SAFETY: a hint.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(at) }
+}

@@ -1,0 +1,122 @@
+//! One set of active neurons for the whole batch: all its true labels, and negatives beside them.
+
+use super::random::{Sampler, stream};
+use super::{ActiveSets, Lsh, Neurons, Queries, Selection};
+use crate::data::Batch;
+
+/// Where the negatives of a shared set come from.
+#[derive(Debug)]
+pub enum Negatives {
+    /// `count` draws, with replacement.
+    Random(Sampler),
+    /// The `count` neurons that the hash tables yield for most samples of the batch.
+    Hashed(Box<Lsh>),
+}
+
+/// Chooses one active set a batch.
+#[derive(Debug)]
+pub struct SharedSelection {
+    negatives: Negatives,
+    count: usize,
+    seed: u64,
+    /// Whether logits are corrected for the probability of being in the set.
+    correct: bool,
+    /// Share of training rows that carry each label, where corrections are asked for.
+    shares: Vec<f32>,
+    seen: Vec<u64>,
+    votes: ActiveSets,
+    /// Active neurons, ascending.
+    pub neurons: Vec<u32>,
+    /// What is added to each one's logit: −ln(probability of being in the set), or 0.
+    pub corrections: Vec<f32>,
+    /// True labels among the active neurons.
+    pub labels: usize,
+}
+
+impl SharedSelection {
+    /// A set of the batch's labels and `count` negatives; `shares` (of the training rows, by label) serve the
+    /// corrections.
+    pub fn new(negatives: Negatives, count: usize, neurons: usize, correct: bool, shares: &[f32], seed: u64) -> Self {
+        Self {
+            negatives,
+            count,
+            seed,
+            correct,
+            shares: shares.to_vec(),
+            seen: vec![0; neurons.div_ceil(64)],
+            votes: ActiveSets::new(neurons),
+            neurons: Vec::new(),
+            corrections: Vec::new(),
+            labels: 0,
+        }
+    }
+
+    /// Rebuilds hash tables when they are due; tells whether it did.
+    pub fn prepare(&mut self, step: u64, neurons: Neurons<'_>) -> bool {
+        match &mut self.negatives {
+            Negatives::Random(_) => false,
+            Negatives::Hashed(lsh) => lsh.prepare(step, neurons),
+        }
+    }
+
+    /// Chooses the active neurons of `batch`.
+    pub fn choose(&mut self, step: u64, batch: &Batch, queries: Queries<'_>, neurons: Neurons<'_>) {
+        self.seen.fill(0);
+        let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
+        batch.labels.iter().copied().for_each(&mut mark);
+        self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
+        let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
+        match &mut self.negatives {
+            Negatives::Random(sampler) => {
+                let mut rng = stream(self.seed, step, 0);
+                for _ in 0..self.count {
+                    mark(sampler.draw(&mut rng));
+                }
+            }
+            Negatives::Hashed(lsh) => {
+                self.votes.reset(batch.len());
+                lsh.select(step, queries, neurons, &mut self.votes);
+                let (mut rows, mut starts, mut columns) = (vec![], vec![], vec![]);
+                self.votes.pairs(0, neurons.bias.len(), &mut rows, &mut starts, &mut columns);
+                let mut ranked: Vec<(u32, u32)> =
+                    rows.iter().zip(starts.windows(2)).map(|(&n, s)| (u32::MAX - (s[1] - s[0]), n)).collect();
+                if ranked.len() > self.count {
+                    ranked.select_nth_unstable(self.count);
+                    ranked.truncate(self.count);
+                }
+                ranked.iter().for_each(|&(_, neuron)| mark(neuron));
+            }
+        }
+        self.neurons.clear();
+        for (word, &bits) in self.seen.iter().enumerate() {
+            let mut bits = bits;
+            while bits != 0 {
+                self.neurons.push(word as u32 * 64 + bits.trailing_zeros());
+                bits &= bits - 1;
+            }
+        }
+        self.corrections.clear();
+        self.corrections.resize(self.neurons.len(), 0.0);
+        if self.correct {
+            for (&n, correction) in self.neurons.iter().zip(&mut self.corrections) {
+                let drawn = match &self.negatives {
+                    Negatives::Random(sampler) => sampler.probability(n),
+                    Negatives::Hashed(_) => 0.0,
+                };
+                let label = self.shares.get(n as usize).copied().unwrap_or(0.0);
+                // ln of the probability that neither a draw nor a sample's labels bring the neuron in.
+                let absent = self.count as f32 * (-drawn).ln_1p() + batch.len() as f32 * (-label.min(0.999)).ln_1p();
+                *correction = -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln();
+            }
+        }
+    }
+
+    /// Bytes held.
+    pub fn bytes(&self) -> u64 {
+        let tables = match &self.negatives {
+            Negatives::Random(_) => 0,
+            Negatives::Hashed(lsh) => lsh.bytes(),
+        };
+        tables + 8 * (self.seen.len() + self.neurons.capacity()) as u64
+    }
+}

@@ -1,0 +1,444 @@
+//! Every kernel set this CPU runs agrees with the portable one.
+//!
+//! Sums are compared with a bound that scales with the sum of magnitudes, since the sets add in different orders;
+//! everything element-wise within 1e-6 relative.
+
+use half::bf16;
+use proptest::prelude::*;
+use slidebench::kernels::compact::{CompactRows, join, split};
+use slidebench::kernels::{AdamRows, Kernels, LANES, Pairs, all_supported, choose, padded, portable};
+use slidebench::network::{AdamStep, Training};
+
+const REFERENCE: &Kernels = &portable::KERNELS;
+
+/// A small deterministic source of values in -1..1, so that proptest shrinks shapes and not contents.
+struct Values(u64);
+
+impl Values {
+    fn bits(&mut self) -> u32 {
+        self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (self.0 >> 33) as u32
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        self.bits() as usize % n
+    }
+
+    fn floats(&mut self, n: usize) -> Vec<f32> {
+        (0..n).map(|_| self.bits() as f32 / (1u32 << 30) as f32 - 1.0).collect()
+    }
+}
+
+/// Asserts |a - b| <= 1e-6 relative, or `absolute`.
+fn assert_close(a: &[f32], b: &[f32], absolute: f32, what: &str) {
+    assert_eq!(a.len(), b.len());
+    for (i, (&a, &b)) in a.iter().zip(b).enumerate() {
+        assert!((a - b).abs() <= 1e-6 * b.abs() + absolute, "{what}[{i}]: {a} is not {b}");
+    }
+}
+
+#[derive(Clone, PartialEq, Debug)]
+struct State {
+    w: Vec<f32>,
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl State {
+    fn new(values: &mut Values, n: usize) -> Self {
+        // v well above zero, or the step, m/√v, would magnify rounding.
+        let v = values.floats(n).into_iter().map(|x| 0.1 + x * x).collect();
+        Self { w: values.floats(n), m: values.floats(n), v }
+    }
+
+    fn rows(&mut self) -> AdamRows<'_> {
+        AdamRows { w: &mut self.w, m: &mut self.m, v: &mut self.v }
+    }
+
+    /// m and v may differ by the gradient's rounding; the step moves w by about rate * m / sqrt(v).
+    fn assert_close(&self, other: &Self, absolute: f32, what: &str) {
+        assert_close(&self.m, &other.m, absolute, &format!("{what} m"));
+        assert_close(&self.v, &other.v, absolute, &format!("{what} v"));
+        assert_close(&self.w, &other.w, absolute, &format!("{what} w"));
+    }
+}
+
+/// [`State`] in fewer bytes.
+#[derive(Clone)]
+struct CompactState {
+    high: Vec<bf16>,
+    low: Vec<i16>,
+    m: Vec<bf16>,
+    v: Vec<bf16>,
+}
+
+impl CompactState {
+    fn new(state: &State) -> Self {
+        let (high, low) = state.w.iter().map(|&w| split(w)).unzip();
+        let round = |x: &[f32]| x.iter().map(|&x| bf16::from_f32(x)).collect();
+        Self { high, low, m: round(&state.m), v: round(&state.v) }
+    }
+
+    fn rows(&mut self, seed: u32) -> CompactRows<'_> {
+        CompactRows { high: &mut self.high, low: &mut self.low, m: &mut self.m, v: &mut self.v, seed }
+    }
+
+    fn w(&self) -> Vec<f32> {
+        self.high.iter().zip(&self.low).map(|(&high, &low)| join(high, low)).collect()
+    }
+
+    /// Weights to `absolute`; moments to a unit of the last place of bf16, and nearly all the same.
+    fn assert_close(&self, other: &Self, absolute: f32, what: &str) {
+        assert_close(&self.w(), &other.w(), absolute, &format!("{what} w"));
+        for (a, b) in [(&self.m, &other.m), (&self.v, &other.v)] {
+            let apart = a.iter().zip(b).filter(|(a, b)| a != b);
+            assert!(apart.clone().all(|(a, b)| (a.to_f32() - b.to_f32()).abs() <= b.to_f32().abs() / 127.0 + absolute));
+            assert!(apart.count() <= a.len() / 100 + 2, "{what}: moments differ");
+        }
+    }
+}
+
+fn step() -> AdamStep {
+    Training { learning_rate: 1e-2, ..Training::default() }.adam_step(3)
+}
+
+/// Pairs over `rows` distinct rows of `of`, each with 0 to `most` columns below `columns`.
+fn random_pairs(
+    values: &mut Values,
+    rows: usize,
+    of: usize,
+    columns: usize,
+    most: usize,
+) -> (Vec<u32>, Vec<u32>, Vec<u32>) {
+    let mut ids: Vec<u32> = (0..of as u32).collect();
+    for i in 0..rows {
+        let other = i + values.below(of - i);
+        ids.swap(i, other);
+    }
+    ids.truncate(rows);
+    let (mut starts, mut met) = (vec![0], Vec::new());
+    for _ in 0..rows {
+        for _ in 0..values.below(most + 1) {
+            met.push(values.below(columns) as u32);
+        }
+        starts.push(met.len() as u32);
+    }
+    (ids, starts, met)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn kernels_over_arrays_agree_at_any_length_and_alignment(n in 0usize..300, offset in 0usize..17, seed: u64) {
+        let values = &mut Values(seed);
+        let (a, b) = (values.floats(n + offset), values.floats(n + offset));
+        let (a, b) = (&a[offset..], &b[offset..]);
+        let magnitude: f32 = a.iter().zip(b).map(|(a, b)| (a * b).abs()).sum();
+        let state = State::new(values, n);
+        for set in all_supported() {
+            let (got, expected) = ((set.dot)(a, b), (REFERENCE.dot)(a, b));
+            prop_assert!((got - expected).abs() <= 1e-6 * magnitude, "{set:?} dot: {got} is not {expected}");
+
+            let (mut got, mut expected) = (b.to_vec(), b.to_vec());
+            (set.axpy)(0.7, a, &mut got);
+            (REFERENCE.axpy)(0.7, a, &mut expected);
+            assert_close(&got, &expected, 1e-7, "axpy");
+
+            prop_assert_eq!((set.max)(a), (REFERENCE.max)(a));
+
+            let (mut got, mut expected) = (a.to_vec(), a.to_vec());
+            let (sum, expected_sum) = ((set.exp_sum)(&mut got, 0.3), (REFERENCE.exp_sum)(&mut expected, 0.3));
+            assert_close(&got, &expected, 0.0, "exp");
+            prop_assert!((sum - expected_sum).abs() <= 2e-6 * expected_sum);
+
+            let (mut got, mut expected) = (state.clone(), state.clone());
+            (set.adam)(got.rows(), a, step());
+            (REFERENCE.adam)(expected.rows(), a, step());
+            got.assert_close(&expected, 1e-7, "adam");
+        }
+    }
+
+    #[test]
+    fn kernels_over_rows_agree_at_any_width(
+        width in (1usize..=17).prop_map(|n| n * LANES), count in 0usize..40, seed: u64,
+    ) {
+        let values = &mut Values(seed);
+        let total = 23;
+        let mut state = State::new(values, total * width);
+        let rows: Vec<u32> = (0..count).map(|_| values.below(total) as u32).collect();
+        let (x, coefficients) = (values.floats(width), values.floats(count));
+        let gradients = values.floats(count * width);
+        for set in all_supported() {
+            let (mut got, mut expected) = (vec![9.0; count], vec![0.0; count]);
+            (set.row_dots)(&state.w, width, &rows, &x, &mut got);
+            (REFERENCE.row_dots)(&state.w, width, &rows, &x, &mut expected);
+            assert_close(&got, &expected, 1e-6 * width as f32, "row_dots");
+
+            let (mut got, mut expected) = (x.clone(), x.clone());
+            (set.row_sum)(&state.w, width, &rows, &coefficients, &mut got);
+            (REFERENCE.row_sum)(&state.w, width, &rows, &coefficients, &mut expected);
+            assert_close(&got, &expected, 1e-6 * (count + 1) as f32, "row_sum");
+
+            let (mut got, mut expected) = (vec![9.0; count * width], vec![0.0; count * width]);
+            (set.gather_rows)(&state.w, width, &rows, &mut got);
+            (REFERENCE.gather_rows)(&state.w, width, &rows, &mut expected);
+            prop_assert_eq!(got, expected);
+
+            // A row listed twice is updated twice.
+            let mut got = state.clone();
+            (set.row_adam)(got.rows(), width, &rows, &gradients, step());
+            (REFERENCE.row_adam)(state.rows(), width, &rows, &gradients, step());
+            got.assert_close(&state, 1e-6, "row_adam");
+            state = got;
+        }
+    }
+
+    #[test]
+    fn kernels_over_pairs_agree_at_any_width(
+        width in (1usize..=17).prop_map(|n| n * LANES), count in 0usize..40, columns in 1usize..20, seed: u64,
+    ) {
+        let values = &mut Values(seed);
+        let total = 41;
+        let mut state = State::new(values, total * width);
+        let x = values.floats(columns * width);
+        // Two calls one after the other: the second meets rows that the first has changed.
+        for most in [3, 40] {
+            let (rows, starts, met) = random_pairs(values, count, total, columns, most);
+            let pairs = Pairs { rows: &rows, starts: &starts, columns: &met };
+            let g = values.floats(met.len());
+            let dx = values.floats(x.len());
+            let mut expected = vec![0.0; met.len()];
+            (REFERENCE.pair_dots)(&state.w, &x, width, pairs, &mut expected);
+            let (mut updated, mut updated_dx) = (state.clone(), dx.clone());
+            (REFERENCE.pair_update)(updated.rows(), &x, Some(&mut updated_dx), width, pairs, &g, step());
+            for set in all_supported() {
+                let mut got = vec![9.0; met.len()];
+                (set.pair_dots)(&state.w, &x, width, pairs, &mut got);
+                assert_close(&got, &expected, 1e-6 * width as f32, "pair_dots");
+
+                let (mut got, mut got_dx) = (state.clone(), dx.clone());
+                (set.pair_update)(got.rows(), &x, Some(&mut got_dx), width, pairs, &g, step());
+                got.assert_close(&updated, 2e-6 * most as f32, "pair_update");
+                assert_close(&got_dx, &updated_dx, 2e-6 * count as f32, "pair_update dx");
+
+                let mut got = state.clone();
+                (set.pair_update)(got.rows(), &x, None, width, pairs, &g, step());
+                got.assert_close(&updated, 2e-6 * most as f32, "pair_update without dx");
+            }
+            state = updated;
+        }
+    }
+
+    #[test]
+    fn compact_kernels_agree_at_any_width(
+        width in (1usize..=17).prop_map(|n| n * LANES), count in 0usize..40, columns in 1usize..20, seed: u64,
+    ) {
+        let values = &mut Values(seed);
+        let total = 41;
+        let state = CompactState::new(&State::new(values, total * width));
+        let (rows, starts, met) = random_pairs(values, count, total, columns, 3);
+        let pairs = Pairs { rows: &rows, starts: &starts, columns: &met };
+        let (x, dx, g) = (values.floats(columns * width), values.floats(columns * width), values.floats(met.len()));
+        let (coefficients, gradients) = (values.floats(count), values.floats(count * width));
+        let run = |set: &Kernels| {
+            let set = set.compact;
+            let mut dots = vec![9.0; count];
+            (set.row_dots)(&state.high, width, &rows, &x[..width], &mut dots);
+            let mut sum = x[..width].to_vec();
+            (set.row_sum)(&state.high, width, &rows, &coefficients, &mut sum);
+            let mut gathered = vec![9.0; count * width];
+            (set.gather_rows)(&state.high, width, &rows, &mut gathered);
+            let mut logits = vec![9.0; met.len()];
+            (set.pair_dots)(&state.high, &x, width, pairs, &mut logits);
+            let (mut by_row, mut by_pair, mut dx) = (state.clone(), state.clone(), dx.clone());
+            (set.row_adam)(by_row.rows(5), width, &rows, &gradients, step());
+            (set.pair_update)(by_pair.rows(6), &x, Some(&mut dx), width, pairs, &g, step());
+            ([dots, sum, gathered, logits, dx], [by_row, by_pair])
+        };
+        let (expected, expected_states) = run(REFERENCE);
+        for set in all_supported() {
+            let (got, got_states) = run(set);
+            for (i, (got, expected)) in got.iter().zip(&expected).enumerate() {
+                assert_close(got, expected, 1e-6 * width as f32, &format!("{set:?} compact result {i}"));
+            }
+            for (got, expected) in got_states.iter().zip(&expected_states) {
+                got.assert_close(expected, 1e-5, &format!("{set:?} compact state"));
+            }
+            let mut without = state.clone();
+            (set.compact.pair_update)(without.rows(6), &x, None, width, pairs, &g, step());
+            without.assert_close(&expected_states[1], 1e-5, "compact pair_update without dx");
+        }
+    }
+
+    #[test]
+    fn kernels_over_pair_values_agree(n in 0usize..100, columns in 1usize..9, seed: u64) {
+        let values = &mut Values(seed);
+        let logits: Vec<f32> = values.floats(n).iter().map(|x| x * 20.0).collect();
+        let met: Vec<u32> = (0..n).map(|_| values.below(columns) as u32).collect();
+        let scale = values.floats(columns);
+        for set in all_supported() {
+            let (mut got, mut shift) = (vec![f32::NEG_INFINITY; columns], vec![f32::NEG_INFINITY; columns]);
+            (set.pair_max)(&logits, &met, &mut got);
+            (REFERENCE.pair_max)(&logits, &met, &mut shift);
+            prop_assert_eq!(got, shift.clone());
+
+            let (mut got, mut expected) = (logits.clone(), logits.clone());
+            let (mut got_sums, mut expected_sums) = (vec![0.5; columns], vec![0.5; columns]);
+            (set.pair_exp)(&mut got, &met, &shift, &mut got_sums);
+            (REFERENCE.pair_exp)(&mut expected, &met, &shift, &mut expected_sums);
+            assert_close(&got, &expected, 0.0, "pair_exp");
+            assert_close(&got_sums, &expected_sums, 1e-6 * n as f32, "pair_exp sums");
+
+            (set.pair_scale)(&mut got, &met, &scale);
+            (REFERENCE.pair_scale)(&mut expected, &met, &scale);
+            assert_close(&got, &expected, 0.0, "pair_scale");
+        }
+    }
+}
+
+/// exp is within 1e-6 relative of f64 over its whole range, and right at its ends.
+#[test]
+fn exp_is_accurate_and_total() {
+    for set in all_supported() {
+        let exp = |x: f32| {
+            let mut x = [x; 21];
+            (set.exp_sum)(&mut x, 0.0);
+            // Whole vectors and the partial one at the end agree.
+            assert_eq!(x[0].to_bits(), x[20].to_bits(), "{set:?}");
+            x[0]
+        };
+        let mut worst = 0.0f64;
+        for i in 0..200_000 {
+            let x = -87.3 + i as f32 * (175.9 / 200_000.0);
+            let truth = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) / truth - 1.0).abs());
+        }
+        assert!(worst < 3e-7, "{set:?}: {worst:e}");
+        assert_eq!(exp(0.0), 1.0);
+        assert_eq!(exp(-0.0), 1.0);
+        assert_eq!(exp(f32::NEG_INFINITY), 0.0);
+        assert_eq!(exp(-1e30), 0.0);
+        assert_eq!(exp(-104.5), 0.0);
+        // Below the normal numbers.
+        assert_eq!(exp(-87.4), 0.0);
+        assert_eq!(exp(-100.0), 0.0);
+        assert_eq!(exp(89.0), f32::INFINITY);
+        assert_eq!(exp(f32::INFINITY), f32::INFINITY);
+        assert!(exp(f32::NAN).is_nan());
+    }
+}
+
+#[test]
+fn the_largest_of_nothing_is_minus_infinity_and_of_zeros_zero() {
+    for set in all_supported() {
+        assert_eq!((set.max)(&[]), f32::NEG_INFINITY);
+        assert_eq!((set.max)(&[-3.0; 37]), -3.0);
+        assert_eq!((set.dot)(&[], &[]), 0.0);
+        assert_eq!((set.exp_sum)(&mut [], 0.0), 0.0);
+    }
+}
+
+/// Zero gradient, zero state: nothing moves, and 0/(0 + ε) is no NaN.
+#[test]
+fn adam_leaves_untouched_state_at_zero() {
+    for set in all_supported() {
+        let mut state = State { w: vec![0.25; 33], m: vec![0.0; 33], v: vec![0.0; 33] };
+        let before = state.clone();
+        (set.adam)(state.rows(), &[0.0; 33], step());
+        assert_eq!(state, before, "{set:?}");
+    }
+}
+
+/// Steps that move v by less than bf16 can tell must add up all the same: under a steady gradient, v comes to g².
+#[test]
+fn compact_second_moments_reach_their_mean() {
+    let width = 64;
+    for set in all_supported() {
+        let mut state = CompactState::new(&State { w: vec![0.0; width], m: vec![0.0; width], v: vec![4.0; width] });
+        for t in 0..6000 {
+            (set.compact.row_adam)(state.rows(t), width, &[0], &vec![1.0; width], step());
+        }
+        let mean = state.v.iter().map(|v| v.to_f32()).sum::<f32>() / width as f32;
+        let exact = 1.0 + 3.0 * 0.999f32.powi(6000);
+        assert!((mean - exact).abs() < 0.02, "{set:?}: {mean} is not {exact}");
+    }
+}
+
+/// Subnormal numbers would slow every later step.
+#[test]
+fn adam_leaves_no_subnormal_moments() {
+    for set in all_supported() {
+        for (g, m, v) in [(1e-20, 0.0, 0.0), (0.0, 1.2e-38, 1.2e-38), (-2e-19, 0.0, 0.0), (0.0, -1e-39, 1e-40)] {
+            let mut state = State { w: vec![0.25; 17], m: vec![m; 17], v: vec![v; 17] };
+            (set.adam)(state.rows(), &[g; 17], step());
+            let normal = |x: &f32| *x == 0.0 || x.is_normal();
+            assert!(state.m.iter().chain(&state.v).all(normal), "{set:?} {g:e} {m:e} {v:e}: {state:?}");
+            assert_eq!(state.w, [0.25; 17]);
+        }
+    }
+}
+
+/// The functions are safe to call with anything: ids beyond a table panic before memory is touched.
+#[test]
+fn ids_beyond_the_table_are_refused_by_every_set() {
+    fn panics(what: &str, call: impl FnOnce()) {
+        let call = std::panic::AssertUnwindSafe(call);
+        assert!(std::panic::catch_unwind(call).is_err(), "{what} accepted");
+    }
+    let (width, w) = (16, vec![0.0; 64]);
+    for set in all_supported() {
+        let name = set.name;
+        panics(name, || (set.row_dots)(&w, width, &[4], &[0.0; 16], &mut [0.0]));
+        panics(name, || (set.row_dots)(&w, width, &[3], &[0.0; 15], &mut [0.0]));
+        panics(name, || (set.row_dots)(&w, width, &[3], &[0.0; 16], &mut []));
+        panics(name, || (set.row_dots)(&w, 15, &[0], &[0.0; 15], &mut [0.0]));
+        panics(name, || (set.row_sum)(&w, width, &[u32::MAX], &[0.0], &mut [0.0; 16]));
+        panics(name, || (set.gather_rows)(&w, width, &[4], &mut [0.0; 16]));
+        panics(name, || (set.gather_rows)(&w, width, &[0], &mut [0.0; 15]));
+        let pairs = |rows, starts, columns| Pairs { rows, starts, columns };
+        let dots = |p: Pairs<'_>, n: usize| (set.pair_dots)(&w, &[0.0; 32], width, p, &mut vec![0.0; n]);
+        dots(pairs(&[3], &[0, 1], &[1]), 1);
+        panics(name, || dots(pairs(&[4], &[0, 1], &[1]), 1));
+        panics(name, || dots(pairs(&[3], &[0, 1], &[2]), 1));
+        panics(name, || dots(pairs(&[3], &[0, 2], &[1]), 2));
+        panics(name, || dots(pairs(&[3], &[0, 1], &[1]), 0));
+        panics(name, || dots(pairs(&[3], &[0], &[1]), 1));
+        panics(name, || dots(pairs(&[2, 3], &[1, 0, 1], &[1]), 1));
+        panics(name, || {
+            let (mut m, mut w) = (vec![0.0; 32], w.clone());
+            let state = AdamRows { w: &mut w, m: &mut m, v: &mut [0.0; 64] };
+            (set.row_adam)(state, width, &[3], &[0.0; 16], step());
+        });
+        let high = vec![bf16::ZERO; 64];
+        panics(name, || (set.compact.row_dots)(&high, width, &[4], &[0.0; 16], &mut [0.0]));
+        panics(name, || (set.compact.gather_rows)(&high, width, &[4], &mut [0.0; 16]));
+        panics(name, || {
+            let (mut high, mut m, mut v) = (high.clone(), high.clone(), high.clone());
+            let state = CompactRows { high: &mut high, low: &mut [0; 63], m: &mut m, v: &mut v, seed: 0 };
+            (set.compact.row_adam)(state, width, &[0], &[0.0; 16], step());
+        });
+        panics(name, || (set.pair_exp)(&mut [0.0], &[2], &[0.0; 2], &mut [0.0; 2]));
+        panics(name, || (set.pair_scale)(&mut [0.0], &[2], &[0.0; 2]));
+        panics(name, || (set.pair_max)(&[0.0], &[2], &mut [0.0; 2]));
+        panics(name, || {
+            (set.adam)(AdamRows { w: &mut [0.0; 3], m: &mut [0.0; 3], v: &mut [0.0; 3] }, &[0.0; 4], step())
+        });
+    }
+}
+
+#[test]
+fn a_set_is_chosen_by_name_and_a_wrong_name_tells_the_choices() {
+    assert_eq!(choose(Some("portable")).unwrap().name, "portable");
+    assert_eq!(choose(None).unwrap().name, all_supported()[0].name);
+    for set in all_supported() {
+        assert_eq!(choose(Some(set.name)).unwrap().name, set.name);
+    }
+    let problem = choose(Some("sse9")).unwrap_err();
+    assert!(problem.contains("SLIDEBENCH_SIMD=sse9") && problem.contains("portable"), "{problem}");
+}
+
+#[test]
+fn widths_are_padded_to_whole_vectors() {
+    assert_eq!([1, 16, 17, 128, 130].map(padded), [16, 16, 32, 128, 144]);
+}
