@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn every_file_is_whole_and_ascending() {
-        assert_eq!(PUBLISHED.len(), 28);
+        assert_eq!(PUBLISHED.len(), 29);
         for curve in PUBLISHED.iter() {
             assert!(curve.points.len() > 100, "{} {}", curve.figure, curve.series);
             assert!(curve.points.iter().all(|(x, p1)| *x > 0.0 && (0.0..0.5).contains(p1)));
@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn known_readings() {
-        let near = |value: Option<f64>, expected: f64| (value.unwrap() / expected - 1.0).abs() < 0.03;
+        // Near the plateau the reading's ±0.002 on P@1 moves the crossing by several percent of the time.
+        let near = |value: Option<f64>, expected: f64| (value.unwrap() / expected - 1.0).abs() < 0.08;
         assert!(near(to_reach("fig5_amazon_time", "SLIDE", 0.30), 3869.0));
         assert!(near(to_reach("fig5_amazon_time", "TF-GPU", 0.30), 10486.0));
         assert_eq!(on_cores("Amazon-670K", "SLIDE", 44), Some(7660.0));

@@ -26,10 +26,14 @@ impl Spread {
     }
 }
 
-/// Median of ascending values; the mean of the middle two where their number is even.
+/// Median of ascending values; the mean of the middle two where their number is even, NaN where there are none.
 fn median(ascending: &[f64]) -> f64 {
     let half = ascending.len() / 2;
-    if ascending.len() % 2 == 1 { ascending[half] } else { (ascending[half - 1] + ascending[half]) / 2.0 }
+    match ascending.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => ascending[half],
+        _ => (ascending[half - 1] + ascending[half]) / 2.0,
+    }
 }
 
 /// What a set of runs needed to reach a target: one entry a run, None where it never did.
@@ -44,7 +48,7 @@ impl Reached {
     pub fn median(&self) -> Option<f64> {
         let mut values: Vec<f64> = self.runs.iter().map(|run| run.unwrap_or(f64::INFINITY)).collect();
         values.sort_by(f64::total_cmp);
-        Some(median(&values)).filter(|value| !values.is_empty() && value.is_finite())
+        Some(median(&values)).filter(|value| value.is_finite())
     }
 
     /// Median with range; `not reached` where most runs did not; how many did where not all did.
@@ -147,7 +151,7 @@ pub fn thousands(value: i64) -> String {
     let digits = value.unsigned_abs().to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -161,10 +161,11 @@ fn absent(study: &Study) -> String {
         let known = names.iter().any(|(name, _)| *name == contestant.name);
         if contestant.software && !contestant.runs.is_empty() && !known {
             names.push((contestant.name.clone(), "a software adapter is no GPU".into()));
-        } else if contestant.runs.is_empty() && !known {
-            if let Some(row) = contestant.troubles.first() {
-                names.push((contestant.name.clone(), format!("{}: {}", row.status, row.reason)));
-            }
+        } else if contestant.runs.is_empty()
+            && !known
+            && let Some(row) = contestant.troubles.first()
+        {
+            names.push((contestant.name.clone(), format!("{}: {}", row.status, row.reason)));
         }
     }
     names.into_iter().fold(String::new(), |text, (name, reason)| {
