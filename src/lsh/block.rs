@@ -80,17 +80,22 @@ macro_rules! simd_versions {
 }
 pub(super) use simd_versions;
 
+/// One value of each row, on a cache line of its own: unaligned, every 64-byte load would touch two.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct Line<E>(pub [E; LANES]);
+
 /// `block[c][lane] = x[lane * stride + c]` for `lanes` rows and every coordinate of the block; lanes beyond keep what
 /// they held.
 #[inline(always)]
-pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [[f32; LANES]]) {
+pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [Line<f32>]) {
     let mut done = 0;
     if lanes == LANES {
         let (tiles, _) = block.as_chunks_mut::<LANES>();
-        let (mut a, mut b) = ([[0.0; LANES]; LANES], [[0.0; LANES]; LANES]);
+        let (mut a, mut b) = ([Line([0.0; LANES]); LANES], [Line([0.0; LANES]); LANES]);
         for tile in tiles {
             for (lane, row) in a.iter_mut().enumerate() {
-                row.copy_from_slice(&x[lane * stride + done..][..LANES]);
+                row.0.copy_from_slice(&x[lane * stride + done..][..LANES]);
             }
             interleave(&a, &mut b);
             interleave(&b, &mut a);
@@ -101,19 +106,19 @@ pub(super) fn transpose(x: &[f32], stride: usize, lanes: usize, block: &mut [[f3
     }
     for lane in 0..lanes {
         for (block, &x) in block[done..].iter_mut().zip(&x[lane * stride + done..]) {
-            block[lane] = x;
+            block.0[lane] = x;
         }
     }
 }
 
 /// A perfect shuffle: the rows of the first half zipped with those of the second. Four of them transpose a tile.
 #[inline(always)]
-fn interleave(tile: &[[f32; LANES]; LANES], out: &mut [[f32; LANES]; LANES]) {
+fn interleave(tile: &[Line<f32>; LANES], out: &mut [Line<f32>; LANES]) {
     const HALF: usize = LANES / 2;
     for i in 0..HALF {
-        let (a, b) = (tile[i], tile[i + HALF]);
-        out[2 * i] = std::array::from_fn(|j| if j % 2 == 0 { a[j / 2] } else { b[j / 2] });
-        out[2 * i + 1] = std::array::from_fn(|j| if j % 2 == 0 { a[HALF + j / 2] } else { b[HALF + j / 2] });
+        let (a, b) = (tile[i].0, tile[i + HALF].0);
+        out[2 * i].0 = std::array::from_fn(|j| if j % 2 == 0 { a[j / 2] } else { b[j / 2] });
+        out[2 * i + 1].0 = std::array::from_fn(|j| if j % 2 == 0 { a[HALF + j / 2] } else { b[HALF + j / 2] });
     }
 }
 
@@ -125,10 +130,10 @@ mod tests {
     fn rows_become_lanes() {
         for (width, stride, lanes) in [(16, 16, 16), (37, 48, 16), (37, 48, 5), (3, 16, 16), (1, 1, 1)] {
             let x: Vec<f32> = (0..lanes * stride).map(|i| i as f32).collect();
-            let mut block = vec![[0.0; LANES]; width];
+            let mut block = vec![Line([0.0; LANES]); width];
             transpose(&x, stride, lanes, &mut block);
             for (c, row) in block.iter().enumerate() {
-                for (lane, &value) in row.iter().enumerate().take(lanes) {
+                for (lane, &value) in row.0.iter().enumerate().take(lanes) {
                     assert_eq!(value, (lane * stride + c) as f32);
                 }
             }

@@ -12,7 +12,7 @@
 //! belongs to it. The projections are dense: with sparse ±1 signs the added coordinate, often the largest of all, would
 //! be missing from most functions and decide the others alone.
 
-use super::block::{LANES, Lanes, simd_versions, transpose};
+use super::block::{LANES, Lanes, Line, simd_versions, transpose};
 use super::probes::Flip;
 use super::{LshError, LshSettings};
 use rand::SeedableRng;
@@ -81,12 +81,12 @@ simd_versions! {
 #[inline(always)]
 fn rows_kernel<L: Lanes>(l: L, this: &Mips, x: &[f32], stride: usize, bound: Option<f32>, out: &mut [u32]) {
     let rows = x.len() / stride;
-    let mut block = vec![[0.0_f32; LANES]; this.width + 1];
+    let mut block = vec![Line([0.0_f32; LANES]); this.width + 1];
     for first in (0..rows).step_by(LANES) {
         let lanes = LANES.min(rows - first);
         transpose(&x[first * stride..], stride, lanes, &mut block[..this.width]);
         if let Some(bound) = bound {
-            block[this.width] = squares(l, &block[..this.width]).map(|norm| completion(bound, norm));
+            block[this.width].0 = squares(l, &block[..this.width]).map(|norm| completion(bound, norm));
         }
         let mut functions = this.normals.chunks_exact(this.width + 1);
         for table in 0..this.tables {
@@ -112,7 +112,7 @@ fn rows_kernel<L: Lanes>(l: L, this: &Mips, x: &[f32], stride: usize, bound: Opt
 
 #[inline(always)]
 fn bound_kernel<L: Lanes>(l: L, this: &Mips, x: &[f32], stride: usize, bound: &mut f32) {
-    let mut block = vec![[0.0_f32; LANES]; this.width];
+    let mut block = vec![Line([0.0_f32; LANES]); this.width];
     let rows = x.len() / stride;
     for first in (0..rows).step_by(LANES) {
         let lanes = LANES.min(rows - first);
@@ -122,15 +122,15 @@ fn bound_kernel<L: Lanes>(l: L, this: &Mips, x: &[f32], stride: usize, bound: &m
 }
 
 #[inline(always)]
-fn squares<L: Lanes>(l: L, block: &[[f32; LANES]]) -> [f32; LANES] {
-    l.store(block.iter().fold(l.splat(0.0), |sum, x| l.add(sum, l.mul(l.load(x), l.load(x)))))
+fn squares<L: Lanes>(l: L, block: &[Line<f32>]) -> [f32; LANES] {
+    l.store(block.iter().fold(l.splat(0.0), |sum, x| l.add(sum, l.mul(l.load(&x.0), l.load(&x.0)))))
 }
 
 #[inline(always)]
-fn sums<L: Lanes, const N: usize>(l: L, normals: [&[f32]; N], block: &[[f32; LANES]]) -> [L::F; N] {
+fn sums<L: Lanes, const N: usize>(l: L, normals: [&[f32]; N], block: &[Line<f32>]) -> [L::F; N] {
     let mut sums = [l.splat(0.0); N];
     for (c, x) in block.iter().enumerate() {
-        let x = l.load(x);
+        let x = l.load(&x.0);
         for (sum, normals) in sums.iter_mut().zip(normals) {
             *sum = l.add(*sum, l.mul(l.splat(normals[c]), x));
         }

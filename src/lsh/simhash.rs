@@ -10,7 +10,7 @@
 //! incremental update with a full rehash ([`IncrementalSimHash`](super::IncrementalSimHash)); in floating point
 //! corrections would add up to something else than a fresh sum.
 
-use super::block::{LANES, Lanes, simd_versions, transpose};
+use super::block::{LANES, Lanes, Line, simd_versions, transpose};
 use super::probes::Flip;
 use super::{LshError, LshSettings};
 use rand::{RngExt, SeedableRng};
@@ -105,9 +105,9 @@ simd_versions! {
 #[inline(always)]
 fn rows_kernel<L: Lanes>(l: L, this: &SimHash, x: &[f32], stride: usize, out: &mut [u32]) {
     let rows = x.len() / stride;
-    let mut block = vec![[0.0_f32; LANES]; this.width];
+    let mut block = vec![Line([0.0_f32; LANES]); this.width];
     // Coordinates in whole numbers, then the same with their signs turned: every term is one addition.
-    let mut signed = vec![[0_i32; LANES]; 2 * this.width];
+    let mut signed = vec![Line([0_i32; LANES]); 2 * this.width];
     for first in (0..rows).step_by(LANES) {
         let lanes = LANES.min(rows - first);
         transpose(&x[first * stride..], stride, lanes, &mut block);
@@ -120,11 +120,11 @@ fn rows_kernel<L: Lanes>(l: L, this: &SimHash, x: &[f32], stride: usize, out: &m
                 let (mut a, mut b) = (l.splat_int(0), l.splat_int(0));
                 let (pairs, last) = terms.as_chunks::<2>();
                 for &[i, j] in pairs {
-                    a = l.add_int(a, l.load_int(&signed[i as usize]));
-                    b = l.add_int(b, l.load_int(&signed[j as usize]));
+                    a = l.add_int(a, l.load_int(&signed[i as usize].0));
+                    b = l.add_int(b, l.load_int(&signed[j as usize].0));
                 }
                 for &i in last {
-                    a = l.add_int(a, l.load_int(&signed[i as usize]));
+                    a = l.add_int(a, l.load_int(&signed[i as usize].0));
                 }
                 index = l.pack(index, 1, l.negative_int(l.add_int(a, b)));
             }
@@ -135,14 +135,14 @@ fn rows_kernel<L: Lanes>(l: L, this: &SimHash, x: &[f32], stride: usize, out: &m
 }
 
 #[inline(always)]
-fn quantise<L: Lanes>(l: L, this: &SimHash, block: &[[f32; LANES]], signed: &mut [[i32; LANES]]) {
-    let largest = block.iter().fold(l.splat(0.0), |largest, x| l.larger_magnitude(largest, l.load(x)));
+fn quantise<L: Lanes>(l: L, this: &SimHash, block: &[Line<f32>], signed: &mut [Line<i32>]) {
+    let largest = block.iter().fold(l.splat(0.0), |largest, x| l.larger_magnitude(largest, l.load(&x.0)));
     let scale = l.load(&l.store(largest).map(|largest| this.scale(largest)));
     let minus = l.mul(scale, l.splat(-1.0));
     let (plus_half, minus_half) = signed.split_at_mut(block.len());
     for ((x, p), m) in block.iter().zip(plus_half).zip(minus_half) {
-        let x = l.load(x);
-        *p = l.store_int(l.truncate(l.mul(x, scale)));
-        *m = l.store_int(l.truncate(l.mul(x, minus)));
+        let x = l.load(&x.0);
+        p.0 = l.store_int(l.truncate(l.mul(x, scale)));
+        m.0 = l.store_int(l.truncate(l.mul(x, minus)));
     }
 }

@@ -7,7 +7,7 @@
 //! On a dense vector WTA and DWTA are the same. On a sparse one WTA takes absent coordinates for zeros; DWTA looks at
 //! the present ones only, and a bin that holds none takes the code of another bin, found by a fixed probe sequence.
 
-use super::block::{LANES, Lanes, simd_versions, transpose};
+use super::block::{LANES, Lanes, Line, simd_versions, transpose};
 use super::probes::Flip;
 use super::random::below;
 use super::{Family, LshError, LshSettings, MOST_BITS, Packing};
@@ -167,7 +167,7 @@ simd_versions! {
 #[inline(always)]
 fn rows_kernel<L: Lanes>(l: L, this: &Wta, x: &[f32], stride: usize, out: &mut [u32]) {
     let rows = x.len() / stride;
-    let mut block = vec![[0.0_f32; LANES]; this.width];
+    let mut block = vec![Line([0.0_f32; LANES]); this.width];
     for first in (0..rows).step_by(LANES) {
         let lanes = LANES.min(rows - first);
         transpose(&x[first * stride..], stride, lanes, &mut block);
@@ -175,10 +175,10 @@ fn rows_kernel<L: Lanes>(l: L, this: &Wta, x: &[f32], stride: usize, out: &mut [
         for table in 0..this.tables {
             let mut index = l.splat_int(0);
             for bin in bins.by_ref().take(this.bits) {
-                let mut best = l.load(&block[bin[0] as usize]);
+                let mut best = l.load(&block[bin[0] as usize].0);
                 let mut code = l.splat_int(0);
                 for (position, &coordinate) in (1..).zip(&bin[1..]) {
-                    (best, code) = l.winner(best, code, l.load(&block[coordinate as usize]), position);
+                    (best, code) = l.winner(best, code, l.load(&block[coordinate as usize].0), position);
                 }
                 index = l.pack(index, this.shift, code);
             }

@@ -27,7 +27,7 @@ pub struct Machine {
     pub build: Build,
     /// GPU adapters offered, software ones included and marked.
     pub adapters: Vec<Adapter>,
-    /// What `slidebench devices` measured: bandwidths in B/s, peaks in FLOP/s; free-form.
+    /// What `slidebench devices` measured; free-form, but for the four peaks that [`peak`](Machine::peak) reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roofline: Option<toml::Table>,
 }
@@ -113,6 +113,12 @@ impl Machine {
             self.label = label;
         }
         self
+    }
+
+    /// A measured peak: `flops_per_s` or `bytes_per_s` of `cpu` or `gpu`, from `[roofline.cpu]` and `[roofline.gpu]`.
+    pub fn peak(&self, device: &str, figure: &str) -> Option<f64> {
+        let value = self.roofline.as_ref()?.get(device)?.get(figure)?;
+        value.as_float().or_else(|| value.as_integer().map(|value| value as f64)).filter(|peak| *peak > 0.0)
     }
 
     /// Reads `machine.toml` in `folder`, if it is there.

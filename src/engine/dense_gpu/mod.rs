@@ -309,13 +309,11 @@ impl Engine for DenseGpu {
             ("tile".into(), tile.to_string()),
         ];
         notes.extend(self.notes.clone());
+        if let Some(sampler) = &self.sampler {
+            notes.push(("softmax over".into(), format!("{} sampled labels", sampler.size())));
+        }
         EngineInfo {
-            name: match (self.dense_labels, &self.sampler) {
-                (true, _) => "dense-gpu:as-published",
-                (_, Some(_)) => "dense-gpu:sampled",
-                _ => "dense-gpu",
-            }
-            .into(),
+            name: if self.dense_labels { "dense-gpu:as-published" } else { "dense-gpu" }.into(),
             device: adapter.name.clone(),
             precision: self.kernels.precision.to_string(),
             threads: 1,

@@ -15,7 +15,7 @@ fn engine_without_driver(shape: &Shape) -> DenseGpu {
         threads: 1,
         allow_software: false,
         seed: 1,
-        label_counts: Arc::from([]),
+        label_shares: Arc::from([]),
     };
     DenseGpu::new(gpu, settings, kernels, None, &Options::default())
 }

@@ -1,0 +1,320 @@
+//! Records put in order: which machine, experiment and data set, which contestant, which run.
+
+use super::statistics::{Point, Reached, Spread, crossing, curve};
+use super::style::Style;
+use crate::record::{Machine, Records, Row};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// What one experiment measured on one machine.
+#[derive(Clone, Debug)]
+pub struct Study {
+    pub experiment: String,
+    /// The machine's label; the folder's name where there is no `machine.toml`.
+    pub label: String,
+    pub machine: Option<Machine>,
+    /// One a data set, in the order they were run.
+    pub panels: Vec<Panel>,
+    pub files: Vec<PathBuf>,
+}
+
+/// One data set of a study: everything that may share a curve's axes.
+#[derive(Clone, Debug)]
+pub struct Panel {
+    pub dataset: String,
+    pub contestants: Vec<Contestant>,
+}
+
+/// One engine with one set of options on one data set.
+#[derive(Clone, Debug)]
+pub struct Contestant {
+    /// As named in curves and tables; says `(software)` for a software GPU adapter, and what differs where the same
+    /// engine competes more than once.
+    pub name: String,
+    pub style: Style,
+    /// Which of the contestants with the same style this is, from 0: chooses the dash pattern.
+    pub variant: usize,
+    pub software: bool,
+    /// One a seed, of those that produced evaluations.
+    pub runs: Vec<Run>,
+    /// Rows that say why something did not run or end.
+    pub troubles: Vec<Row>,
+    /// Evaluations of a learning-rate search.
+    pub search: Vec<Row>,
+}
+
+/// One training run: one seed from the initial parameters to the end.
+#[derive(Clone, Debug, Default)]
+pub struct Run {
+    pub seed: u64,
+    /// Evaluations on the sample, in time order.
+    pub sample: Vec<Row>,
+    /// The evaluation of the whole test set, at the end.
+    pub full: Option<Row>,
+    /// The same through the engine's own selection, where it was measured.
+    pub hashed: Option<Row>,
+}
+
+/// What a curve is drawn over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    TrainSeconds,
+    CpuSeconds,
+    Steps,
+}
+
+impl Axis {
+    /// Its value in a row.
+    pub fn of(self, row: &Row) -> Option<f64> {
+        match self {
+            Axis::TrainSeconds => row.train_s,
+            Axis::CpuSeconds => row.cpu_s,
+            Axis::Steps => Some(row.step as f64),
+        }
+    }
+}
+
+impl Run {
+    /// P@1 over an axis, ascending.
+    pub fn points(&self, axis: Axis) -> Vec<(f64, f64)> {
+        let mut points: Vec<(f64, f64)> = self.sample.iter().filter_map(|row| Some((axis.of(row)?, row.p1?))).collect();
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        points
+    }
+
+    /// The last thing recorded of the training itself.
+    pub fn last(&self) -> Option<&Row> {
+        self.sample.last().into_iter().chain(&self.full).max_by_key(|row| row.step)
+    }
+}
+
+impl Contestant {
+    /// Whether it may stand in verdicts and ratios.
+    pub fn counts(&self) -> bool {
+        !self.software && !self.runs.is_empty()
+    }
+
+    /// Median P@1 over the axis, with its range over seeds.
+    pub fn curve(&self, axis: Axis) -> Vec<Point> {
+        curve(&self.runs.iter().map(|run| run.points(axis)).collect::<Vec<_>>())
+    }
+
+    /// What each run needed to reach a P@1 on the sample.
+    pub fn reached(&self, axis: Axis, target: f64) -> Reached {
+        Reached { runs: self.runs.iter().map(|run| crossing(&run.points(axis), target)).collect() }
+    }
+
+    /// P@1 on the sample at the end of training.
+    pub fn end(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.points(Axis::Steps).last().map(|&(_, p1)| p1)))
+    }
+
+    /// A figure of each run's last row.
+    pub fn last(&self, figure: impl Fn(&Row) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.last().and_then(&figure)))
+    }
+
+    /// A figure of each run's evaluation of the whole test set.
+    pub fn full(&self, figure: impl Fn(&Row) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.full.as_ref().and_then(&figure)))
+    }
+
+    /// Seconds of the training clock an epoch.
+    pub fn epoch_seconds(&self) -> Option<Spread> {
+        self.last(|row| Some(row.train_s? / row.epoch).filter(|seconds| seconds.is_finite()))
+    }
+}
+
+impl Panel {
+    /// The contestant of that name, if it may be compared.
+    pub fn find(&self, name: &str) -> Option<&Contestant> {
+        self.contestants.iter().find(|contestant| contestant.name == name && contestant.counts())
+    }
+}
+
+/// Orders all records. Where a machine ran an engine of an experiment on a data set more than once, the newest folder
+/// that holds evaluations of it counts.
+pub fn studies(records: &Records) -> Vec<Study> {
+    let mut studies: Vec<Study> = Vec::new();
+    let mut newest: BTreeMap<(String, String, String, String, bool), usize> = BTreeMap::new();
+    let label = |file: &crate::record::File| match &file.machine {
+        Some(machine) => machine.label.clone(),
+        None => file.path.parent().and_then(|f| f.file_name()).map_or_else(String::new, |f| f.to_string_lossy().into()),
+    };
+    for (at, file) in records.files.iter().enumerate() {
+        for row in &file.rows {
+            let key = key(&label(file), row);
+            if row.p1.is_some() || !newest.contains_key(&key) {
+                newest.insert(key, at);
+            }
+        }
+    }
+    for (at, file) in records.files.iter().enumerate() {
+        let label = label(file);
+        for row in file.rows.iter().filter(|row| newest.get(&key(&label, row)) == Some(&at)) {
+            let study = match studies.iter().position(|s| s.experiment == row.experiment && s.label == label) {
+                Some(known) => &mut studies[known],
+                None => {
+                    studies.push(Study {
+                        experiment: row.experiment.clone(),
+                        label: label.clone(),
+                        machine: None,
+                        panels: Vec::new(),
+                        files: Vec::new(),
+                    });
+                    studies.last_mut().expect("just pushed")
+                }
+            };
+            study.machine = file.machine.clone().or(study.machine.take());
+            if !study.files.contains(&file.path) {
+                study.files.push(file.path.clone());
+            }
+            study.panel(row).add(row);
+        }
+    }
+    for panel in studies.iter_mut().flat_map(|study| &mut study.panels) {
+        panel.name_contestants();
+    }
+    // The experiment that answers the suite's question comes first.
+    studies.sort_by_key(|study| (study.experiment != "default", study.experiment.clone(), study.label.clone()));
+    studies
+}
+
+fn key(label: &str, row: &Row) -> (String, String, String, String, bool) {
+    (label.into(), row.experiment.clone(), row.dataset.clone(), row.engine.clone(), row.software)
+}
+
+impl Study {
+    /// The panel of a row's data. Data of other content under the same name gets a panel of its own.
+    fn panel(&mut self, row: &Row) -> &mut Panel {
+        let same = |panel: &Panel| {
+            panel.dataset == row.dataset
+                && panel.rows().all(|known| {
+                    known.fingerprint == row.fingerprint || known.fingerprint.is_empty() || row.fingerprint.is_empty()
+                })
+        };
+        let at = self.panels.iter().position(same).unwrap_or_else(|| {
+            self.panels.push(Panel { dataset: row.dataset.clone(), contestants: Vec::new() });
+            self.panels.len() - 1
+        });
+        &mut self.panels[at]
+    }
+}
+
+impl Panel {
+    /// One row of every run and trouble: enough to tell what was run.
+    fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.contestants.iter().filter_map(Contestant::any)
+    }
+
+    fn add(&mut self, row: &Row) {
+        let at = self.contestants.iter().position(|contestant| contestant.takes(row)).unwrap_or_else(|| {
+            self.contestants.push(Contestant {
+                name: row.engine.clone(),
+                style: Style::of(&row.engine, row.software),
+                variant: 0,
+                software: row.software,
+                runs: Vec::new(),
+                troubles: Vec::new(),
+                search: Vec::new(),
+            });
+            self.contestants.len() - 1
+        });
+        self.contestants[at].add(row);
+    }
+
+    /// Gives every contestant a name of its own: what differs is added where the same engine competes twice.
+    fn name_contestants(&mut self) {
+        let firsts: Vec<Row> = self.contestants.iter().map(|c| c.any().cloned().unwrap_or_default()).collect();
+        for (at, contestant) in self.contestants.iter_mut().enumerate() {
+            let row = &firsts[at];
+            let rivals = || firsts.iter().filter(|other| other.engine == row.engine && other.software == row.software);
+            let mut name = row.engine.clone();
+            let mut tell = |differs: bool, what: String| {
+                if differs {
+                    name = format!("{name}, {what}");
+                }
+            };
+            tell(rivals().any(|other| other.batch != row.batch), format!("batch {}", row.batch));
+            let threads = if row.threads == 1 { "1 thread".into() } else { format!("{} threads", row.threads) };
+            tell(rivals().any(|other| other.threads != row.threads), threads);
+            tell(rivals().any(|other| other.options != row.options), options(&row.options));
+            tell(
+                rivals().any(|other| other.learning_rate != row.learning_rate),
+                format!("learning rate {}", row.learning_rate),
+            );
+            contestant.name = if row.software { format!("{name} (software)") } else { name };
+        }
+        let mut seen: BTreeMap<Style, usize> = BTreeMap::new();
+        for contestant in &mut self.contestants {
+            let count = seen.entry(contestant.style).or_default();
+            contestant.variant = *count;
+            *count += 1;
+        }
+        // The order of legends and tables: the paper's, then the rest as they ran.
+        self.contestants.sort_by_key(|contestant| match contestant.style {
+            Style::Lsh => 0,
+            Style::DenseGpu => 1,
+            Style::DenseCpu => 2,
+            Style::Software => 4,
+            _ => 3,
+        });
+    }
+}
+
+/// Options as compact JSON, made readable: `{"tables":20}` becomes `tables 20`.
+fn options(json: &str) -> String {
+    let plain = json.replace(['{', '}', '"'], "").replace(':', " ").replace(',', ", ");
+    if plain.is_empty() { "defaults".into() } else { plain }
+}
+
+impl Contestant {
+    fn any(&self) -> Option<&Row> {
+        let run = self.runs.first().and_then(|run| run.sample.first().or(run.full.as_ref()));
+        run.or(self.troubles.first()).or(self.search.first())
+    }
+
+    /// Whether a row belongs to this contestant. Rows of a search and rows of trouble may lack settings, so they go
+    /// to the first contestant of their engine.
+    fn takes(&self, row: &Row) -> bool {
+        let Some(known) = self.any() else { return false };
+        let same = known.engine == row.engine && known.software == row.software;
+        let settled = |row: &Row| row.p1.is_some() && row.stage != "search";
+        let settings = |row: &Row| (row.options.clone(), row.batch, row.threads, row.learning_rate.to_bits());
+        same && (!settled(known) || !settled(row) || settings(known) == settings(row))
+    }
+
+    fn add(&mut self, row: &Row) {
+        if row.stage == "search" {
+            self.search.push(row.clone());
+            return;
+        }
+        if row.status != "ok" {
+            self.troubles.push(row.clone());
+        }
+        if row.p1.is_none() {
+            return;
+        }
+        let at = self.runs.iter().position(|run| run.seed == row.seed).unwrap_or_else(|| {
+            self.runs.push(Run { seed: row.seed, ..Run::default() });
+            self.runs.len() - 1
+        });
+        let run = &mut self.runs[at];
+        match (row.inference.as_str(), row.evaluation.as_str()) {
+            ("hashed", _) => run.hashed = Some(row.clone()),
+            (_, "full") => run.full = Some(row.clone()),
+            _ => {
+                // A step that goes back means that an interrupted run was started again.
+                if run.sample.last().is_some_and(|last| last.step >= row.step) {
+                    *run = Run { seed: row.seed, ..Run::default() };
+                }
+                run.sample.push(row.clone());
+            }
+        }
+    }
+
+    /// Why it did not run or end, each reason once.
+    pub fn reasons(&self) -> BTreeSet<(&str, &str)> {
+        self.troubles.iter().map(|row| (row.status.as_str(), row.reason.as_str())).collect()
+    }
+}

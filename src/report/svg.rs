@@ -1,0 +1,213 @@
+//! Writing SVG by hand: a drawing is a string of elements whose look comes from classes, so that the same drawing
+//! follows the page's theme inside the report and brings its own style sheet as a file.
+
+use super::style::{COLOURS, PHASES};
+use std::fmt::Write as _;
+
+/// Elements with the size they take up, in user units (12 units: one line of small text).
+#[derive(Clone, Debug, Default)]
+pub struct Drawing {
+    pub width: f64,
+    pub height: f64,
+    pub body: String,
+}
+
+/// Where a text is anchored.
+#[derive(Clone, Copy, Debug)]
+pub enum Anchor {
+    Start,
+    Middle,
+    End,
+}
+
+impl Drawing {
+    pub fn new(width: f64, height: f64) -> Self {
+        Self { width, height, body: String::new() }
+    }
+
+    pub fn line(&mut self, class: &str, (x1, y1): (f64, f64), (x2, y2): (f64, f64)) {
+        let _ = write!(self.body, r#"<path class="{class}" d="M{x1:.1} {y1:.1}L{x2:.1} {y2:.1}"/>"#);
+    }
+
+    /// A line through points.
+    pub fn polyline(&mut self, class: &str, points: &[(f64, f64)]) {
+        let _ = write!(self.body, r#"<path class="{class}" d="{}"/>"#, path(points));
+    }
+
+    /// A closed area.
+    pub fn area(&mut self, class: &str, points: &[(f64, f64)]) {
+        let _ = write!(self.body, r#"<path class="{class}" d="{}Z"/>"#, path(points));
+    }
+
+    /// A rectangle; `tip` shows when pointed at.
+    pub fn rect(&mut self, class: &str, x: f64, y: f64, width: f64, height: f64, tip: &str) {
+        let _ = write!(
+            self.body,
+            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{:.1}" height="{:.1}""#,
+            width.max(0.0),
+            height.max(0.0)
+        );
+        if tip.is_empty() {
+            self.body.push_str("/>");
+        } else {
+            let _ = write!(self.body, "><title>{}</title></rect>", escape(tip));
+        }
+    }
+
+    /// A dot; `tip` shows when pointed at.
+    pub fn dot(&mut self, class: &str, (x, y): (f64, f64), tip: &str) {
+        let tip = escape(tip);
+        let _ =
+            write!(self.body, r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3"><title>{tip}</title></circle>"#);
+    }
+
+    pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
+        let anchor = match anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let text = escape(text);
+        let _ =
+            write!(self.body, r#"<text class="{class}" x="{x:.1}" y="{y:.1}" text-anchor="{anchor}">{text}</text>"#);
+    }
+
+    /// A text that reads upwards, centred on the point.
+    pub fn text_upwards(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
+        let text = escape(text);
+        let _ = write!(
+            self.body,
+            r#"<text class="{class}" transform="translate({x:.1} {y:.1}) rotate(-90)" text-anchor="middle">{text}</text>"#
+        );
+    }
+
+    /// Puts another drawing at a place.
+    pub fn place(&mut self, (x, y): (f64, f64), other: &Drawing) {
+        let _ = write!(self.body, r#"<g transform="translate({x:.1} {y:.1})">{}</g>"#, other.body);
+    }
+
+    /// An `svg` element for the page; `description` is read to those who cannot see it.
+    pub fn inline(&self, class: &str, description: &str) -> String {
+        let (width, height) = (self.width, self.height);
+        let description = escape(description);
+        format!(
+            "<svg class=\"plot {class}\" viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" \
+             aria-label=\"{description}\">{}</svg>",
+            self.body
+        )
+    }
+
+    /// A file of its own, light or dark with its reader.
+    pub fn file(&self, title: &str, description: &str) -> String {
+        let (width, height) = (self.width, self.height);
+        format!(
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\" width=\"{width:.0}\" height=\"{height:.0}\" \
+             viewBox=\"0 0 {width:.0} {height:.0}\" role=\"img\" aria-labelledby=\"title description\">\n\
+             <title id=\"title\">{}</title>\n<desc id=\"description\">{}</desc>\n<style>\n{}{}\
+             @media (prefers-color-scheme: dark) {{\n{}}}\n</style>\n\
+             <rect class=\"ground\" width=\"100%\" height=\"100%\"/>\n{}\n</svg>\n",
+            escape(title),
+            escape(description),
+            shapes(),
+            colours(|light, _, _| light.into()),
+            colours(|_, dark, _| dark.into()),
+            self.body.replace("><", ">\n<").replace(">\n</text>", "></text>"),
+        )
+    }
+}
+
+fn path(points: &[(f64, f64)]) -> String {
+    let mut d = String::new();
+    for (i, (x, y)) in points.iter().enumerate() {
+        let _ = write!(d, "{}{x:.1} {y:.1}", if i == 0 { 'M' } else { 'L' });
+    }
+    d
+}
+
+/// Text as XML and HTML want it. Control characters, which XML forbids, become spaces.
+pub fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c if c.is_control() || ('\u{fffe}'..='\u{ffff}').contains(&c) => escaped.push(' '),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Width of a text in 12-unit type, estimated: there are no fonts here to ask.
+pub fn text_width(text: &str) -> f64 {
+    text.chars()
+        .map(|c| match c {
+            'i' | 'l' | 'j' | '.' | ',' | ':' | ';' | '|' | '\'' | '!' | ' ' | '(' | ')' | 'f' | 't' | 'r' | '-' => 4.2,
+            'm' | 'w' | 'M' | 'W' | '@' => 10.0,
+            c if c.is_ascii_uppercase() => 8.2,
+            _ => 6.9,
+        })
+        .sum()
+}
+
+/// Style rules that do not depend on the theme.
+pub fn shapes() -> String {
+    let mut rules = String::from(
+        ".plot text { font: 12px system-ui, -apple-system, \"Segoe UI\", \"Helvetica Neue\", Arial, sans-serif; }\n\
+         .plot .title { font-size: 13px; font-weight: 600; }\n\
+         .plot .tick, .plot .small { font-size: 11px; }\n\
+         .plot .heading { font-size: 15px; font-weight: 600; }\n\
+         .plot .axis { fill: none; stroke-width: 1; }\n\
+         .plot .grid { fill: none; stroke-width: 1; }\n\
+         .plot .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; }\n\
+         .plot .band { opacity: .16; }\n\
+         .plot .published { stroke-width: 1.2; stroke-dasharray: 5 3; opacity: .8; }\n\
+         .plot .whisker { fill: none; stroke-width: 1.2; }\n\
+         .plot .veil { opacity: .82; }\n",
+    );
+    for (variant, dashes) in DASHES.iter().enumerate().skip(1) {
+        let _ = writeln!(rules, ".plot .v{variant} {{ stroke-dasharray: {dashes}; }}");
+    }
+    rules
+}
+
+/// Dash patterns that tell contestants of one colour apart; the first is a full line.
+pub const DASHES: [&str; 5] = ["none", "7 2", "2 2", "8 2 2 2", "1 3"];
+
+/// Colour rules; `pick` is given the light colour, the dark one and the name of the variable that holds either.
+pub fn colours(pick: impl Fn(&str, &str, &str) -> String) -> String {
+    let mut rules = String::new();
+    for (selector, property, light, dark, variable) in [
+        (".ground", "fill", "#ffffff", "#16181b", "--ground"),
+        (".veil", "fill", "#ffffff", "#16181b", "--ground"),
+        ("text", "fill", "#1b1c1e", "#e6e6e3", "--ink"),
+        (".tick", "fill", "#55585e", "#a9adb4", "--soft"),
+        (".small", "fill", "#55585e", "#a9adb4", "--soft"),
+        (".axis", "stroke", "#85888e", "#7d828a", "--rule"),
+        (".whisker", "stroke", "#1b1c1e", "#e6e6e3", "--ink"),
+        (".grid", "stroke", "#e9e9e6", "#2a2d32", "--grid"),
+    ] {
+        let _ = writeln!(rules, ".plot {selector} {{ {property}: {}; }}", pick(light, dark, variable));
+    }
+    for (class, light, dark) in COLOURS {
+        let colour = pick(light, dark, &format!("--{class}"));
+        let _ = writeln!(rules, ".plot .s-{class} {{ stroke: {colour}; }} .plot .f-{class} {{ fill: {colour}; }}");
+    }
+    for (class, light, dark) in PHASES {
+        let _ = writeln!(rules, ".plot .p-{class} {{ fill: {}; }}", pick(light, dark, &format!("--phase-{class}")));
+    }
+    rules
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_escaped() {
+        assert_eq!(escape("a<b> & \"c\"\u{1b}"), "a&lt;b&gt; &amp; &quot;c&quot; ");
+    }
+}

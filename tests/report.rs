@@ -1,0 +1,374 @@
+//! The report, from synthetic records: what it must say, what it must never say, and that its files are well formed.
+
+use slidebench::record::{Adapter, Machine, Row, Writer};
+use slidebench::report::{ReportError, Summary, check, render, splice, table};
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// One run: P@1 rises in a straight line from 0 at step 0 to `end` at step 100, `seconds` a step.
+fn run(dataset: &str, engine: &str, seed: u64, end: f64, seconds: f64) -> Vec<Row> {
+    let row = |step: u64| {
+        let done = step as f64 / 100.0;
+        Row {
+            experiment: "default".into(),
+            dataset: dataset.into(),
+            fingerprint: "f00d".into(),
+            engine: engine.into(),
+            options: "{}".into(),
+            seed,
+            threads: 2,
+            batch: 128,
+            learning_rate: 3e-3,
+            stage: "train".into(),
+            status: "ok".into(),
+            evaluation: "sample".into(),
+            inference: "dense".into(),
+            step,
+            epoch: done,
+            p1: Some(end * done),
+            p3: Some(end * done * 0.9),
+            p5: Some(end * done * 0.8),
+            device_s: Some(step as f64 * seconds),
+            train_s: Some(step as f64 * seconds),
+            cpu_s: Some(step as f64 * seconds * 2.0),
+            forward_s: Some(step as f64 * seconds * 0.75),
+            flops_per_step: Some(1e9),
+            bytes_per_step: Some(1e6),
+            ..Row::default()
+        }
+    };
+    let mut rows: Vec<Row> = [0, 1, 2, 4, 8, 16, 32, 64, 100].map(row).into();
+    rows.push(Row { evaluation: "full".into(), ..row(100) });
+    rows
+}
+
+/// Three seeds, the second of them `seconds` a step, the others a little slower and faster.
+fn runs(dataset: &str, engine: &str, end: f64, seconds: f64) -> Vec<Row> {
+    let seeds = [(1, seconds * 0.9), (2, seconds), (3, seconds * 1.2)];
+    seeds.into_iter().flat_map(|(seed, seconds)| run(dataset, engine, seed, end, seconds)).collect()
+}
+
+fn skipped(dataset: &str, engine: &str, reason: &str) -> Row {
+    let mut row = run(dataset, engine, 1, 0.0, 1.0).swap_remove(0);
+    row.p1 = None;
+    (row.status, row.reason) = ("skipped".into(), reason.into());
+    row
+}
+
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new(rows: &[Row]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut machine = Machine { label: "xeon-2c".into(), ..Machine::default() };
+        machine.cpu.model = "Xeon <8481C>".into();
+        machine.adapters = vec![Adapter { name: "llvmpipe".into(), software: true, ..Adapter::default() }];
+        machine.roofline = Some(toml::from_str("cpu = { flops_per_s = 2e11, bytes_per_s = 2e10 }").unwrap());
+        let mut writer = Writer::create(&folder.path().join("results"), &machine, "default").unwrap();
+        rows.iter().for_each(|row| writer.append(row).unwrap());
+        Self { folder }
+    }
+
+    fn results(&self) -> Vec<PathBuf> {
+        vec![self.folder.path().join("results")]
+    }
+
+    fn file(&self) -> PathBuf {
+        let dated = fs::read_dir(&self.results()[0]).unwrap().next().unwrap().unwrap().path();
+        dated.join("default.csv")
+    }
+
+    fn render(&self) -> (Summary, String) {
+        let summary = render(&self.results(), &self.folder.path().join("reports")).unwrap();
+        let page = fs::read_to_string(&summary.page).unwrap();
+        (summary, page)
+    }
+
+    fn figure(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.path().join("reports/figures").join(name)).unwrap()
+    }
+}
+
+fn three_engines() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for dataset in ["moby", "webster"] {
+        rows.extend(runs(dataset, "dense-cpu", 0.8, 0.1));
+        rows.extend(runs(dataset, "lsh-cpu", 0.8, 0.01));
+        rows.push(skipped(dataset, "dense-gpu", "no GPU adapter"));
+    }
+    rows
+}
+
+#[test]
+fn the_page_holds_verdict_curves_tables_reasons_and_machine() {
+    let bench = Bench::new(&three_engines());
+    let (summary, page) = bench.render();
+    // 0.8 at step 100 less 0.005 is 0.795: step 99.375, 0.1 s or 0.01 s each for the median seed.
+    assert!(summary.verdict.starts_with("Yes, on this machine:"), "{}", summary.verdict);
+    assert!(summary.verdict.contains("in 0.994 s against 9.94 s: 10.0× sooner and 10.0× fewer CPU seconds"));
+    assert!(summary.verdict.contains("dense-gpu is not compared (skipped: no GPU adapter)"));
+    for text in [
+        "Does hashing on a CPU",
+        "no GPU adapter",
+        "Xeon &lt;8481C&gt;",
+        "0.800",
+        "% of FLOP/s",
+        "software, not a GPU",
+        "default.csv",
+        "Where the paper&#39;s figures disagree",
+    ] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+    assert_eq!(summary.rows, three_engines().len());
+    assert!(page.len() < 3 << 20);
+    let readme = fs::read_to_string(&summary.readme).unwrap();
+    assert!(readme.contains("](figures/default-time-accuracy.svg)") && readme.contains("no GPU adapter"));
+    // Curves are the published figures' colours, in the order of the paper.
+    let figure = bench.figure("default-time-accuracy.svg");
+    assert!(
+        figure.contains("line s-lsh") && figure.contains("line s-dense-cpu") && !figure.contains("line s-dense-gpu")
+    );
+}
+
+#[test]
+fn figures_carry_their_numbers_and_words() {
+    let bench = Bench::new(&three_engines());
+    let (summary, page) = bench.render();
+    let csv = bench.figure("default-iteration-accuracy.csv");
+    assert!(csv.starts_with("dataset,series,source,x,p_at_1,min,max\n"));
+    assert!(csv.lines().any(|line| line == "moby,lsh-cpu,measured,100,0.8,0.8,0.8"), "{csv}");
+    let seconds = bench.figure("default-epoch-seconds.csv");
+    assert!(seconds.lines().any(|line| line.starts_with("moby,dense-cpu,total,10,9,12")), "{seconds}");
+    let phases = bench.figure("default-phases.csv");
+    assert!(phases.lines().any(|line| line.starts_with("moby,dense-cpu,forward,7.5")), "{phases}");
+    assert!(page.contains("dense-cpu: 10.0 (9.00 to 12.0), of which forward 7.50, other 2.50."));
+    for path in summary.figures.iter().filter(|path| path.extension().unwrap() == "svg") {
+        let text = fs::read_to_string(path).unwrap();
+        well_formed(path, &text);
+        let description = text.split("<desc id=\"description\">").nth(1).unwrap().split('<').next().unwrap();
+        assert!(description.chars().any(|c| c.is_ascii_digit()), "{} has no numbers in words", path.display());
+        assert!(path.with_extension("csv").exists());
+    }
+    assert_eq!(
+        page.matches("<svg").count(),
+        page.matches("aria-label=\"").count() - page.matches("class=\"table\"").count() - 1
+    );
+}
+
+#[test]
+fn a_target_that_is_not_reached_reads_so() {
+    let mut rows = runs("moby", "dense-cpu", 0.8, 0.1);
+    rows.extend(runs("moby", "lsh-cpu", 0.6, 0.01));
+    let bench = Bench::new(&rows);
+    let (summary, page) = bench.render();
+    assert!(summary.verdict.starts_with("No, not on this machine: on moby lsh-cpu does not reach P@1 0.795"));
+    // 0.595 lies at step 99.17 of 0.6 and step 74.4 of 0.8.
+    assert!(summary.verdict.contains("reaches 0.595 7.50× sooner than dense-cpu"), "{}", summary.verdict);
+    assert!(page.contains("not reached"));
+    assert!(table(&rows).contains("not reached"));
+}
+
+#[test]
+fn a_software_adapter_is_never_called_a_gpu() {
+    let mut rows = three_engines();
+    rows.retain(|row| row.engine != "dense-gpu");
+    rows.extend(runs("moby", "dense-gpu", 0.8, 0.001).into_iter().map(|row| Row { software: true, ..row }));
+    let bench = Bench::new(&rows);
+    let (summary, page) = bench.render();
+    assert!(summary.verdict.starts_with("Yes"), "a software adapter stands in no verdict: {}", summary.verdict);
+    assert!(summary.verdict.contains("dense-gpu (software) is not compared"));
+    for path in &summary.figures {
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(
+            text.matches("dense-gpu").count(),
+            text.matches("dense-gpu (software)").count() + style_rules(&text)
+        );
+    }
+    assert!(!page.contains("line s-dense-gpu v"), "no curve of ours in the GPU's colour");
+    let ratios = page.split("id=\"default-ratio-moby\"").nth(1).unwrap().split("</table>").next().unwrap();
+    assert!(!ratios.contains("dense-gpu"));
+}
+
+/// How often a file's style sheet names the GPU's colour.
+fn style_rules(svg: &str) -> usize {
+    let sheet = svg.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next()).unwrap_or("");
+    sheet.matches("dense-gpu").count()
+        + svg.replace(sheet, "").matches("line s-dense-gpu published").count()
+        + svg.replace(sheet, "").matches("band f-dense-gpu").count()
+}
+
+#[test]
+fn two_seeds_are_said_to_be_too_few_and_a_split_is_called_level() {
+    let mut rows = Vec::new();
+    for (seed, ours) in [(1, 0.05), (2, 0.2)] {
+        rows.extend(run("moby", "dense-cpu", seed, 0.8, 0.1));
+        rows.extend(run("moby", "lsh-cpu", seed, 0.8, ours));
+    }
+    let (summary, _) = Bench::new(&rows).render();
+    assert!(summary.verdict.starts_with("Neither is sooner on this machine"), "{}", summary.verdict);
+    assert!(summary.verdict.contains("This rests on 2 seeds; three are asked for."));
+}
+
+#[test]
+fn published_curves_stand_behind_ours_where_the_data_has_that_shape() {
+    let bench = Bench::new(&runs("synthetic:amazon-670k", "lsh-cpu", 0.3, 0.01));
+    bench.render();
+    let figure = bench.figure("default-time-accuracy.svg");
+    let (published, ours) = (figure.find("line s-lsh published").unwrap(), figure.find("line s-lsh v0").unwrap());
+    assert!(published < ours, "published curves are drawn first");
+    assert!(bench.figure("default-time-accuracy.csv").contains("\"SLIDE, as published\",published"));
+    let other = Bench::new(&runs("moby", "lsh-cpu", 0.3, 0.01));
+    other.render();
+    assert!(!other.figure("default-time-accuracy.svg").contains("published\" d="));
+    assert!(other.figure("as-published.svg").contains("published\" d="));
+}
+
+#[test]
+fn damaged_files_are_read_as_far_as_they_go_and_named() {
+    let bench = Bench::new(&three_engines());
+    let mut text = fs::read_to_string(bench.file()).unwrap();
+    text += "default,moby,torn";
+    fs::write(bench.file(), text).unwrap();
+    fs::write(bench.file().with_file_name("notes.csv"), "a,b\n1,2\n").unwrap();
+    fs::write(bench.file().with_file_name("machine.toml"), "label = [").unwrap();
+    let (summary, page) = bench.render();
+    assert!(summary.verdict.starts_with("Yes"));
+    assert_eq!(summary.warnings.len(), 2, "{:?}", summary.warnings);
+    assert!(page.contains("torn"));
+    let folder = bench.folder.path().display().to_string();
+    assert!(!page.contains(&folder), "the page names a folder of this machine");
+}
+
+#[test]
+fn an_interrupted_run_that_was_started_again_counts_once() {
+    let mut rows: Vec<Row> = run("moby", "dense-cpu", 1, 0.5, 9.0).into_iter().take(4).collect();
+    rows.extend(run("moby", "dense-cpu", 1, 0.8, 0.1));
+    let text = table(&rows);
+    let line = text.lines().find(|line| line.starts_with("moby")).unwrap();
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(&cells[..5], ["moby", "dense-cpu", "1", "0.800", "10.0"], "{text}");
+}
+
+#[test]
+fn the_same_engine_twice_is_told_apart() {
+    let mut rows = run("moby", "lsh-cpu", 1, 0.8, 0.01);
+    rows.extend(run("moby", "lsh-cpu", 1, 0.8, 0.02).into_iter().map(|row| Row { batch: 256, ..row }));
+    let text = table(&rows);
+    assert!(text.contains("lsh-cpu, batch 128") && text.contains("lsh-cpu, batch 256"), "{text}");
+}
+
+#[test]
+fn names_from_records_cannot_break_the_page() {
+    let wild = "<script>alert(1)</script>|`*[x](http://evil)";
+    let mut rows = runs(wild, "dense-cpu", 0.8, 0.1);
+    rows.push(skipped(wild, "lsh-cpu", wild));
+    let bench = Bench::new(&rows);
+    let (summary, page) = bench.render();
+    assert_eq!(page.matches("<script>").count(), 1, "only our own script");
+    assert!(!page.contains("href=\"http"));
+    assert!(fs::read_to_string(&summary.readme).unwrap().contains("\\<script\\>"));
+    summary.figures.iter().filter(|path| path.extension().unwrap() == "svg").for_each(|path| {
+        well_formed(path, &fs::read_to_string(path).unwrap());
+    });
+}
+
+#[test]
+fn the_page_needs_no_network() {
+    let (_, page) = Bench::new(&three_engines()).render();
+    for address in ["http://", "https://", "src=", "@import", "url("] {
+        assert!(!page.contains(address), "{address}");
+    }
+    let balanced = |tag: &str| page.matches(&format!("<{tag}")).count() == page.matches(&format!("</{tag}>")).count();
+    for tag in ["section", "figure>", "table>", "fieldset", "details", "svg"] {
+        let tag = tag.trim_end_matches('>');
+        assert!(balanced(&format!("{tag} ")) || balanced(tag), "{tag} is not closed");
+    }
+    let mut ids: Vec<&str> = page.split(" id=\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    ids.sort_unstable();
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "an id occurs twice");
+    for anchor in page.split("href=\"#").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        assert!(ids.contains(&anchor), "#{anchor} leads nowhere");
+    }
+}
+
+#[test]
+fn without_records_the_error_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    for results in [folder.path().to_path_buf(), folder.path().join("missing")] {
+        let error = render(&[results], folder.path()).unwrap_err();
+        assert!(matches!(error, ReportError::NoRecords(_)));
+        assert!(error.to_string().contains("run `cargo bench`"), "{error}");
+    }
+}
+
+#[test]
+fn a_readme_is_spliced_and_checked_against_the_records() {
+    let bench = Bench::new(&three_engines());
+    let readme = bench.folder.path().join("README.md");
+    let text = "# x\n<!-- slidebench:default-summary -->\nold\n<!-- /slidebench:default-summary -->\nand\n\
+                <!-- slidebench:verdict --><!-- /slidebench:verdict -->\nend\n";
+    fs::write(&readme, text).unwrap();
+    let stale = check(&readme, &bench.results()).unwrap_err().to_string();
+    assert!(stale.contains("default-summary, verdict no longer agree"), "{stale}");
+    assert!(splice(&readme, &bench.results()).unwrap());
+    check(&readme, &bench.results()).unwrap();
+    assert!(!splice(&readme, &bench.results()).unwrap(), "nothing left to renew");
+    let spliced = fs::read_to_string(&readme).unwrap();
+    assert!(spliced.starts_with("# x\n") && spliced.ends_with("\nend\n") && !spliced.contains("old"));
+    assert!(spliced.contains("| moby | lsh-cpu | 3 | 0.800 |"), "{spliced}");
+    // Other records, and the README is out of date again.
+    let other = Bench::new(&runs("moby", "dense-cpu", 0.7, 0.1));
+    assert!(matches!(check(&readme, &other.results()), Err(ReportError::Stale { .. })));
+
+    for (broken, reason) in [
+        ("\n<!-- slidebench:verdict -->\n", ":2: `verdict` is not closed"),
+        ("<!-- slidebench:nothing -->\n<!-- /slidebench:nothing -->", "`nothing` is no part of the report; there are"),
+    ] {
+        fs::write(&readme, broken).unwrap();
+        let error = splice(&readme, &bench.results()).unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn the_report_reads_records_only() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");
+    let mut files = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|ending| ending == "rs") {
+            files += 1;
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                for used in line.split("crate::").skip(1) {
+                    assert!(used.starts_with("record") || used.starts_with("report"), "{}: {line}", path.display());
+                }
+            }
+        }
+    }
+    assert!(files > 10);
+}
+
+/// A tiny XML check: tags nest, attributes are quoted, `&` begins an entity.
+fn well_formed(path: &Path, text: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for piece in text.split('<').skip(1) {
+        let (tag, after) =
+            piece.split_once('>').unwrap_or_else(|| panic!("{}: `<{piece}` is not closed", path.display()));
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop(), Some(name), "{}: `</{name}>` does not match", path.display());
+        } else {
+            assert!(tag.matches('"').count() % 2 == 0, "{}: a quote is open in <{tag}>", path.display());
+            if !tag.ends_with('/') {
+                open.push(tag.split([' ', '\n']).next().unwrap());
+            }
+        }
+        for entity in after.split('&').skip(1).chain(tag.split('&').skip(1)) {
+            let name = entity.split(';').next().unwrap();
+            assert!(["amp", "lt", "gt", "quot", "#39"].contains(&name), "{}: stray & in {after}", path.display());
+        }
+    }
+    assert!(open.is_empty(), "{}: {open:?} are not closed", path.display());
+}
