@@ -10,6 +10,7 @@
 use rand::{RngExt, SeedableRng};
 use slidebench::data::Batch;
 use slidebench::engine::{EngineSettings, Phase, find};
+use slidebench::harness::{Clock, SystemClock};
 use slidebench::network::{Init, Parameters, Shape, Training};
 
 fn main() {
@@ -72,19 +73,13 @@ fn main() {
     println!("predict: {:.3} CPU s for {} rows", cpu_seconds() - before, top.labels.len() / 5);
 }
 
-/// User and system seconds of this process.
+/// CPU seconds of this process, where the system tells them.
 fn cpu_seconds() -> f64 {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the call fills the struct it is given.
-    let usage = unsafe {
-        assert_eq!(libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()), 0);
-        usage.assume_init()
-    };
-    let seconds = |t: libc::timeval| t.tv_sec as f64 + t.tv_usec as f64 * 1e-6;
-    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+    SystemClock::default().cpu().map_or(f64::NAN, |time| time.as_secs_f64())
 }
 
 /// f32 multiply-add GFLOP/s a CPU second of one core.
+#[cfg(target_arch = "x86_64")]
 fn peak() -> f64 {
     #[target_feature(enable = "avx512f")]
     fn run(rounds: usize) -> f32 {
@@ -98,9 +93,17 @@ fn peak() -> f64 {
         }
         sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
     }
+    if !is_x86_feature_detected!("avx512f") {
+        return f64::NAN;
+    }
     let before = cpu_seconds();
     let rounds = 10_000_000;
-    // SAFETY: this example is for AVX-512 machines.
+    // SAFETY: the CPU has the feature.
     std::hint::black_box(unsafe { run(rounds) });
     (rounds * 16 * 32) as f64 / (cpu_seconds() - before) / 1e9
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn peak() -> f64 {
+    f64::NAN
 }

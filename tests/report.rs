@@ -333,24 +333,6 @@ fn a_readme_is_spliced_and_checked_against_the_records() {
     }
 }
 
-#[test]
-fn the_report_reads_records_only() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/report");
-    let mut files = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_some_and(|ending| ending == "rs") {
-            files += 1;
-            for line in fs::read_to_string(&path).unwrap().lines() {
-                for used in line.split("crate::").skip(1) {
-                    assert!(used.starts_with("record") || used.starts_with("report"), "{}: {line}", path.display());
-                }
-            }
-        }
-    }
-    assert!(files > 10);
-}
-
 /// A tiny XML check: tags nest, attributes are quoted, `&` begins an entity.
 fn well_formed(path: &Path, text: &str) {
     let mut open: Vec<&str> = Vec::new();

@@ -90,14 +90,18 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     let mut machine = devices::machine(arguments.label.as_deref());
     machine.flags = flags();
     let mut tally = Tally::default();
+    let mut rows = Vec::new();
     for experiment in experiments {
         let path = conduct(experiment, arguments, &machine, console, &mut tally)?;
         println!("records: {}", path.display());
+        rows.extend(read_file(&path)?.rows);
         if tally.interrupted {
             break;
         }
     }
-    report::render(&arguments.results, &arguments.reports)?;
+    println!("\n{}", crate::report::table(&rows));
+    let summary = report::render(std::slice::from_ref(&arguments.results), &arguments.reports)?;
+    println!("report: {}", summary.page.display());
     Ok(match tally {
         Tally { interrupted: true, .. } => End::Interrupted,
         Tally { failed: 1.., .. } => End::RunFailed,

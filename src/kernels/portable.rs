@@ -34,7 +34,7 @@ fn row_mut(w: &mut [f32], width: usize, r: u32) -> &mut [f32] {
 }
 
 /// Zero unless one of `bits` is set.
-fn keep(x: f32, bits: u32) -> f32 {
+pub(super) fn keep(x: f32, bits: u32) -> f32 {
     if x.to_bits() & bits == 0 { 0.0 } else { x }
 }
 

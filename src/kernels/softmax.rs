@@ -1,11 +1,14 @@
 //! Softmax over a block of logits that lies neuron by neuron: row r holds neuron r's logits of all samples, so that
 //! maxima, sums and exponentials of 16 samples are one vector each and nothing is reduced across lanes.
 //!
+//! Most probabilities are next to nothing, and so are their gradients. Those below 2⁻⁶³ become 0, as they would in Adam,
+//! before they can become subnormal numbers, which CPUs multiply many times slower.
+//!
 //! Every function has a plain version in [`portable`] and, on x86-64, one over [`Vector`] that is tested against it.
 
-use super::LANES;
 #[cfg(target_arch = "x86_64")]
 use super::x86::vector::Vector;
+use super::{GRADIENT, LANES};
 
 /// Defines a function that runs the version for the CPU's kernel set.
 macro_rules! dispatched {
@@ -49,7 +52,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// `z[r][b] = e^(z[r][b] + bias[r] − shift[b]) * scale[b]` over a block of logits.
+    /// `z[r][b] = e^(z[r][b] + bias[r] − shift[b]) * scale[b]` over a block of logits; no scale lies between 0 and 2⁻⁶³.
     exp_scale_block(z: &mut [f32], bias: &[f32], shift: &[f32], scale: &[f32]) {
         assert!(scale.len().is_multiple_of(LANES) && shift.len() == scale.len());
         assert!(z.len() == scale.len() * bias.len());
@@ -57,7 +60,7 @@ dispatched! {
 }
 
 dispatched! {
-    /// `g[r][b] = e[r][b] * scale[b]` over a block.
+    /// `g[r][b] = e[r][b] * scale[b]` over a block; no scale lies between 0 and 2⁻⁶³.
     scale_block(e: &[f32], g: &mut [f32], scale: &[f32]) {
         assert!(scale.len().is_multiple_of(LANES));
         assert!(e.len() == g.len() && (e.is_empty() || e.len().is_multiple_of(scale.len())));
@@ -100,7 +103,8 @@ pub(crate) fn exp(x: f32) -> f32 {
 
 /// Plain loops.
 mod portable {
-    use super::{LANES, exp};
+    use super::{GRADIENT, LANES, exp};
+    use crate::kernels::portable::keep;
 
     pub fn exp_block(z: &mut [f32], samples: usize, bias: &[f32], max: &mut [f32], sum: &mut [f32]) {
         for column in (0..samples).step_by(LANES) {
@@ -127,7 +131,7 @@ mod portable {
     pub fn exp_scale_block(z: &mut [f32], bias: &[f32], shift: &[f32], scale: &[f32]) {
         for (row, &bias) in z.chunks_exact_mut(scale.len()).zip(bias) {
             for ((z, shift), scale) in row.iter_mut().zip(shift).zip(scale) {
-                *z = exp(*z + bias - shift) * scale;
+                *z = keep(keep(exp(*z + bias - shift), GRADIENT) * scale, GRADIENT);
             }
         }
     }
@@ -136,7 +140,7 @@ mod portable {
         let samples = scale.len();
         for (e, g) in e.chunks_exact(samples).zip(g.chunks_exact_mut(samples)) {
             for ((g, e), s) in g.iter_mut().zip(e).zip(scale) {
-                *g = e * s;
+                *g = keep(keep(*e, GRADIENT) * s, GRADIENT);
             }
         }
     }
@@ -164,7 +168,7 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_op_in_unsafe_fn)]
 mod vectors {
-    use super::Vector;
+    use super::{GRADIENT, Vector};
 
     /// Calls `$call` for every `$at`, four vectors at a time while they last, then one at a time.
     macro_rules! by_columns {
@@ -227,7 +231,8 @@ mod vectors {
             let (row, bias) = (z.add(r * samples), V::splat(bias));
             for at in (0..samples).step_by(V::LANES) {
                 let (shift, scale) = (V::load(shift.as_ptr().add(at)), V::load(scale.as_ptr().add(at)));
-                V::load(row.add(at)).add(bias).sub(shift).exp().mul(scale).store(row.add(at));
+                let e = V::load(row.add(at)).add(bias).sub(shift).exp().keep(GRADIENT);
+                e.mul(scale).keep(GRADIENT).store(row.add(at));
             }
         }
     }
@@ -238,7 +243,8 @@ mod vectors {
         for (e, g) in e.chunks_exact(samples).zip(g.chunks_exact_mut(samples)) {
             for at in (0..samples).step_by(V::LANES) {
                 let scale = V::load(scale.as_ptr().add(at));
-                V::load(e.as_ptr().add(at)).mul(scale).store(g.as_mut_ptr().add(at));
+                let e = V::load(e.as_ptr().add(at)).keep(GRADIENT);
+                e.mul(scale).keep(GRADIENT).store(g.as_mut_ptr().add(at));
             }
         }
     }
@@ -329,6 +335,13 @@ mod tests {
             portable::exp_scale_block(&mut plain, &bias, &max, &scale);
             close(&p, &plain);
             close(&p, &g);
+
+            // Nothing subnormal leaves, whatever comes in.
+            for (e_value, scale) in [(1e-38, 1.0), (1e-10, 1e-18)] {
+                let mut g = vec![1.0; e.len()];
+                scale_block(&vec![e_value; e.len()], &mut g, &vec![scale; samples]);
+                assert!(g.iter().all(|g| *g == 0.0));
+            }
 
             let floors: Vec<f32> = max.iter().enumerate().map(|(b, max)| max + (b % 7) as f32 / 7.0).collect();
             for floors in [floors, max.iter().map(|max| max - 0.1).collect(), vec![f32::NEG_INFINITY; samples]] {

@@ -25,6 +25,8 @@ pub struct SharedSelection {
     shares: Vec<f32>,
     seen: Vec<u64>,
     votes: ActiveSets,
+    /// Neurons from the hash tables, ascending.
+    hashed: Vec<u32>,
     /// Active neurons, ascending.
     pub neurons: Vec<u32>,
     /// What is added to each one's logit: −ln(probability of being in the set), or 0.
@@ -45,6 +47,7 @@ impl SharedSelection {
             shares: shares.to_vec(),
             seen: vec![0; neurons.div_ceil(64)],
             votes: ActiveSets::new(neurons),
+            hashed: Vec::new(),
             neurons: Vec::new(),
             corrections: Vec::new(),
             labels: 0,
@@ -85,6 +88,9 @@ impl SharedSelection {
                     ranked.truncate(self.count);
                 }
                 ranked.iter().for_each(|&(_, neuron)| mark(neuron));
+                self.hashed.clear();
+                self.hashed.extend(ranked.iter().map(|&(_, neuron)| neuron));
+                self.hashed.sort_unstable();
             }
         }
         self.neurons.clear();
@@ -101,7 +107,8 @@ impl SharedSelection {
             for (&n, correction) in self.neurons.iter().zip(&mut self.corrections) {
                 let drawn = match &self.negatives {
                     Negatives::Random(sampler) => sampler.probability(n),
-                    Negatives::Hashed(_) => 0.0,
+                    // What the tables yield is in for certain; the labels beside it stand for all the others.
+                    Negatives::Hashed(_) => f32::from(u8::from(self.hashed.binary_search(&n).is_ok())),
                 };
                 let label = self.shares.get(n as usize).copied().unwrap_or(0.0);
                 // ln of the probability that neither a draw nor a sample's labels bring the neuron in.

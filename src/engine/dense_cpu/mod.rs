@@ -291,6 +291,9 @@ impl Engine for DenseCpu {
     fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
         let Self { pool, network, .. } = self;
         let network = loaded(network)?;
+        if batch.is_empty() {
+            return Ok(TopK { k: k.min(network.layers.last().expect("an output layer").outputs), ..TopK::default() });
+        }
         Ok(pool.install(|| {
             network.forward(batch, tiled(batch.len()));
             let output = network.layers.last().expect("an output layer");

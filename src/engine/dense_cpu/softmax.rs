@@ -13,6 +13,9 @@ use rayon::prelude::*;
 use std::io;
 use std::ops::Range;
 
+/// 2⁻⁶³, the smallest gradient that counts.
+const SMALLEST: f32 = 1.0 / (1u64 << 63) as f32;
+
 /// What the first pass leaves for the second.
 #[derive(Debug, Default)]
 pub struct Softmax {
@@ -133,7 +136,9 @@ impl Softmax {
         let (share, log_normaliser) = (&self.share, &self.log_normaliser);
         self.max[..self.kept_blocks * samples].par_chunks_mut(samples).for_each(|max| {
             for ((max, share), log_normaliser) in max.iter_mut().zip(share).zip(log_normaliser) {
-                *max = exp(*max - log_normaliser) * share;
+                let scale = exp(*max - log_normaliser) * share;
+                // Below this the gradients of the whole block count as 0: see the kernels.
+                *max = if scale < SMALLEST { 0.0 } else { scale };
             }
         });
     }

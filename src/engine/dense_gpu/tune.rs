@@ -1,7 +1,7 @@
 //! Which kernels to use on an adapter: the fastest tile, measured; matrix units, if they agree with their twin.
 
 use super::DenseGpu;
-use super::gpu::Gpu;
+use super::gpu::{Gpu, one_line};
 use super::kernels::{Kernels, Precision, Tile};
 use super::options::Options;
 use crate::data::Batch;
@@ -85,7 +85,13 @@ fn on_matrix_units(
     let shape = trial_shape(settings, 1000);
     let initial = Parameters::new(&shape, Init::Glorot, 1);
     let (_, expected, wanted) = Trial::new(gpu, settings, &shape, plain).run(&initial, 3)?;
-    let matrix = Kernels::new(gpu, tile, Precision::HalfMatrix)?;
+    let matrix = match Kernels::new(gpu, tile, Precision::HalfMatrix) {
+        Ok(matrix) => matrix,
+        Err(e) => {
+            let verdict = format!("not used: {}", one_line(&e.to_string()));
+            return Ok((verdict, Kernels::new(gpu, tile, Precision::Half)?));
+        }
+    };
     let mut trial = Trial::new(gpu, settings, &shape, matrix);
     let (_, loss, trained) = trial.run(&initial, 3)?;
     // Adam moves by about the learning rate a step whatever the gradient's size: compare means.

@@ -1,10 +1,10 @@
 //! The first layer: one row of H weights an input feature, so that a sparse input costs only its non-zeros.
 
-use super::state::{Bias, Matrix};
+use super::state::{Bias, Matrix, Precision};
 use crate::data::{Batch, Inputs};
 use crate::engine::EngineError;
 use crate::kernels::memory::HugePages;
-use crate::kernels::{AdamRows, Pairs, kernels};
+use crate::kernels::{Pairs, kernels};
 use crate::network::{AdamStep, Layer, Rows};
 use rayon::prelude::*;
 
@@ -32,8 +32,8 @@ struct Chunk {
 }
 
 impl InputLayer {
-    pub fn new(layer: &Layer, rows: Rows, huge: HugePages) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, huge)?;
+    pub fn new(layer: &Layer, rows: Rows, huge: HugePages, precision: Precision) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, huge, precision)?;
         let bias = Bias::new(&layer.bias, weights.stride);
         Ok(Self { weights, bias, rows, entries: vec![], chunks: vec![], bias_gradient: vec![] })
     }
@@ -70,21 +70,15 @@ impl InputLayer {
         self.chunks.resize_with(features.div_ceil(per_chunk), Chunk::default);
         let every_row = self.rows == Rows::Dense || matches!(batch.inputs, Inputs::Dense { .. });
         let entries = &self.entries;
-        let Matrix { w, m, v, .. } = &mut self.weights;
-        let size = per_chunk * stride;
-        self.chunks
-            .par_iter_mut()
-            .zip(w.par_chunks_mut(size))
-            .zip(m.par_chunks_mut(size))
-            .zip(v.par_chunks_mut(size))
-            .enumerate()
-            .for_each(|(c, (((chunk, w), m), v))| {
-                let first = (c * per_chunk) as u32;
-                let count = (w.len() / stride) as u32;
-                chunk.collect(entries, first, count, every_row);
-                let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
-                (kernels().pair_update)(AdamRows { w, m, v }, dz, None, stride, pairs, &chunk.values, step);
-            });
+        let shards = self.weights.shards();
+        self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            let range = c * per_chunk..features.min((c + 1) * per_chunk);
+            chunk.collect(entries, range.start as u32, range.len() as u32, every_row);
+            let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
+            // SAFETY: every chunk has a range of its own.
+            let state = unsafe { shards.take(range) };
+            state.pair_update(dz, None, stride, pairs, &chunk.values, step);
+        });
         self.bias_gradient.clear();
         self.bias_gradient.resize(stride, 0.0);
         for dz in dz.chunks_exact(stride) {

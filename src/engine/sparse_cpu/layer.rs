@@ -5,10 +5,10 @@
 //! batch is fetched once a pass, and the results do not depend on the number of threads. Only the gradient of the
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
 
-use super::state::{Bias, Matrix};
+use super::state::{Bias, Matrix, Precision};
 use crate::engine::EngineError;
 use crate::kernels::memory::HugePages;
-use crate::kernels::{AdamRows, Pairs, kernels};
+use crate::kernels::{Pairs, kernels};
 use crate::network::{self, AdamStep};
 use crate::selection::{ActiveSets, Neurons, Queries};
 use rayon::prelude::*;
@@ -52,8 +52,8 @@ impl Chunk {
 pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
-    pub fn new(layer: &network::Layer, huge: HugePages) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge)?;
+    pub fn new(layer: &network::Layer, huge: HugePages, precision: Precision) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge, precision)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
         Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk })
@@ -136,10 +136,7 @@ impl SparseLayer {
             chunk.find_targets(targets, (c * per_chunk) as u32, per_chunk as u32, corrections);
             chunk.by_sample.clear();
             chunk.by_sample.resize(samples, f32::NEG_INFINITY);
-            for (&z, &s) in chunk.values.iter().zip(&chunk.columns) {
-                let max = &mut chunk.by_sample[s as usize];
-                *max = max.max(z);
-            }
+            (kernels().pair_max)(&chunk.values, &chunk.columns, &mut chunk.by_sample);
         });
         let mut shift = vec![f32::NEG_INFINITY; samples];
         for chunk in &self.chunks {
@@ -151,10 +148,7 @@ impl SparseLayer {
             chunk.target_logits =
                 chunk.targets.iter().map(|&(p, t)| f64::from(t) * f64::from(chunk.values[p as usize])).sum();
             chunk.by_sample.fill(0.0);
-            for (z, &s) in chunk.values.iter_mut().zip(&chunk.columns) {
-                *z = (*z - shift[s as usize]).exp();
-                chunk.by_sample[s as usize] += *z;
-            }
+            (kernels().pair_exp)(&mut chunk.values, &chunk.columns, &shift, &mut chunk.by_sample);
         });
         let mut sums = vec![0.0f64; samples];
         for chunk in &self.chunks {
@@ -168,9 +162,7 @@ impl SparseLayer {
             .map(|(sum, labelled)| if *labelled { (1.0 / (sum * samples as f64)) as f32 } else { 0.0 })
             .collect();
         self.chunks.par_iter_mut().for_each(|chunk| {
-            for (e, &s) in chunk.values.iter_mut().zip(&chunk.columns) {
-                *e *= scale[s as usize];
-            }
+            (kernels().pair_scale)(&mut chunk.values, &chunk.columns, &scale);
             for &(p, t) in &chunk.targets {
                 chunk.values[p as usize] -= t / samples as f32;
             }
@@ -183,18 +175,16 @@ impl SparseLayer {
     /// (`B x stride`).
     pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: AdamStep) {
         let per_chunk = self.per_chunk;
-        let Self { weights: Matrix { w, m, v, stride, .. }, bias, chunks, .. } = self;
-        let stride = *stride;
-        let size = per_chunk * stride;
+        let Self { weights, bias, chunks, .. } = self;
+        let (stride, neurons) = (weights.stride, weights.rows);
+        let shards = weights.shards();
         chunks
             .par_iter_mut()
-            .zip(w.par_chunks_mut(size))
-            .zip(m.par_chunks_mut(size))
-            .zip(v.par_chunks_mut(size))
             .zip(bias.b.par_chunks_mut(per_chunk))
             .zip(bias.m.par_chunks_mut(per_chunk))
             .zip(bias.v.par_chunks_mut(per_chunk))
-            .for_each(|((((((chunk, w), m), v), b), bm), bv)| {
+            .enumerate()
+            .for_each(|(c, (((chunk, b), bm), bv))| {
                 chunk.dx.clear();
                 chunk.dx.resize(dx.len(), 0.0);
                 for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
@@ -205,8 +195,9 @@ impl SparseLayer {
                     b[r] -= step.rate * bm[r] / (bv[r].sqrt() + step.epsilon);
                 }
                 let mut own_dx = std::mem::take(&mut chunk.dx);
-                let state = AdamRows { w, m, v };
-                (kernels().pair_update)(state, x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
+                // SAFETY: every chunk has a range of its own.
+                let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
+                state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
                 chunk.dx = own_dx;
             });
         dx.par_chunks_mut(stride).enumerate().for_each(|(b, dx)| {

@@ -17,6 +17,7 @@ use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
 use self::options::{Options, Output};
 use self::shared::Shared;
+use self::state::Precision;
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
@@ -90,19 +91,21 @@ impl SparseCpu {
 
 impl Net {
     fn new(settings: &EngineSettings, options: &Options, initial: &Parameters) -> Result<Self, EngineError> {
-        let huge = options.huge_pages;
-        let layers: Vec<_> =
-            initial.layers[1..].iter().map(|layer| SparseLayer::new(layer, huge)).collect::<Result<_, _>>()?;
+        let (huge, precision) = (options.huge_pages, options.precision);
+        let layers: Vec<_> = initial.layers[1..]
+            .iter()
+            .map(|layer| SparseLayer::new(layer, huge, precision))
+            .collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
             let output = index + 1 == layers.len();
             selections.push(options.selection(settings, output, layer.neurons())?);
         }
         let output = layers.last().expect("an output layer").neurons();
-        let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::default()));
+        let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::new(options.products)));
         Ok(Self {
             shared,
-            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge)?,
+            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge, precision)?,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
             dx: layers.iter().map(|_| Vec::new()).collect(),
@@ -241,7 +244,10 @@ impl Engine for SparseCpu {
         EngineInfo {
             name: self.name.into(),
             device: "cpu".into(),
-            precision: "f32".into(),
+            precision: match self.options.precision {
+                Precision::F32 => "f32".into(),
+                Precision::PackedMoments => "f32, moments in bf16".into(),
+            },
             threads: self.settings.threads,
             notes,
         }

@@ -1,6 +1,8 @@
 //! The engine's options in TOML, and the engines built from them.
 
 use super::SparseCpu;
+use super::shared::Products;
+use super::state::Precision;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
 use crate::selection::{
@@ -26,6 +28,10 @@ pub struct Options {
     pub correct: bool,
     /// Hash tables, for `lsh-cpu`.
     pub hashed: HashedSettings,
+    /// With `shared`: what matrix products are computed in.
+    pub products: Products,
+    /// How Adam's moments are stored.
+    pub precision: Precision,
     /// Whether weights and optimiser state ask for huge pages.
     pub huge_pages: HugePages,
 }
@@ -50,6 +56,8 @@ impl Default for Options {
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
+            products: Products::F32,
+            precision: Precision::F32,
             huge_pages: HugePages::Ask,
         }
     }

@@ -8,11 +8,14 @@
 use super::layer::Target;
 use super::state::{Bias, Matrix};
 use crate::engine::common::Shards;
-use crate::kernels::gemm::Product;
+use crate::engine::exact_top_k::transpose;
+use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::gemm::{Ahead, Product};
+use crate::kernels::kernels;
 use crate::kernels::softmax::{exp_block, row_sums};
-use crate::kernels::{AdamRows, LANES, kernels};
 use crate::network::AdamStep;
 use rayon::prelude::*;
+use serde::Deserialize;
 
 /// Rows of a chunk: its gathered weights and logits stay in a core's L2 cache.
 const CHUNK: usize = 256;
@@ -23,11 +26,25 @@ struct Inputs {
     samples: usize,
     rows: Vec<f32>,
     columns: Vec<f32>,
+    /// The same as the second operand of bf16 products.
+    packed_rows: Vec<u32>,
+    packed_columns: Vec<u32>,
+}
+
+/// What the products of a shared step are computed in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Products {
+    #[default]
+    F32,
+    /// Operands rounded to bf16, sums in f32; weights and state stay as they are.
+    Bf16,
 }
 
 /// Work space of a shared step.
 #[derive(Debug, Default)]
 pub struct Shared {
+    products: Products,
     chunks: Vec<Chunk>,
     inputs: Inputs,
     batch: usize,
@@ -55,9 +72,17 @@ struct Chunk {
     targets: Vec<(u32, f32, u32)>,
     target_logits: f64,
     dx: Vec<f32>,
+    /// bf16 operands: weights, and gradients in two layouts.
+    pairs_w: Vec<u32>,
+    pairs_g: Vec<u32>,
+    pairs_gt: Vec<u32>,
 }
 
 impl Shared {
+    pub fn new(products: Products) -> Self {
+        Self { products, ..Self::default() }
+    }
+
     /// Number of active neurons.
     pub fn neurons(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.neurons.len()).sum()
@@ -77,21 +102,24 @@ impl Shared {
     ) -> f64 {
         let stride = weights.stride;
         self.batch = x.len() / stride;
-        let samples = self.batch.next_multiple_of(LANES);
-        self.inputs.fill(x, stride, samples);
+        let (samples, products) = (tiled(self.batch), self.products);
+        self.inputs.fill(x, stride, samples, products);
         self.chunks.resize_with(active.len().div_ceil(CHUNK), Chunk::default);
         let inputs = &self.inputs;
         self.chunks.par_iter_mut().zip(active.par_chunks(CHUNK)).zip(corrections.par_chunks(CHUNK)).for_each(
             |((chunk, neurons), corrections)| {
                 chunk.take(neurons, weights, bias, corrections);
-                let rows = neurons.len();
-                chunk.z.resize(rows * samples, 0.0);
-                let dims = (rows, samples, stride);
-                Product::rows(dims, &chunk.w, stride, &inputs.columns, samples).run(&mut chunk.z);
+                chunk.logits(inputs, stride, products);
                 chunk.find_targets(targets, corrections, samples);
                 chunk.max.resize(samples, 0.0);
                 chunk.sum.resize(samples, 0.0);
-                exp_block(&mut chunk.z, samples, &chunk.bias, &mut chunk.max, &mut chunk.sum);
+                exp_block(
+                    &mut chunk.z[..neurons.len() * samples],
+                    samples,
+                    &chunk.bias,
+                    &mut chunk.max,
+                    &mut chunk.sum,
+                );
             },
         );
         self.normalise(targets)
@@ -124,29 +152,23 @@ impl Shared {
 
     /// Backward pass and Adam on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
     pub fn update(&mut self, weights: &mut Matrix, bias: &mut Bias, dx: &mut [f32], step: AdamStep) {
-        let Self { chunks, inputs, share, .. } = self;
+        let Self { products, chunks, inputs, share, .. } = self;
         let (samples, stride) = (inputs.samples, weights.stride);
-        let (w, m, v) = (Shards::new(&mut weights.w), Shards::new(&mut weights.m), Shards::new(&mut weights.v));
+        let shards = weights.shards();
         let (b, bm, bv) = (Shards::new(&mut bias.b), Shards::new(&mut bias.m), Shards::new(&mut bias.v));
         chunks.par_iter_mut().for_each(|chunk| {
             let rows = chunk.neurons.len();
-            scale_block_in_place(&mut chunk.z, &chunk.max);
+            scale_block_in_place(&mut chunk.z[..rows * samples], &chunk.max);
             for &(at, mass, sample) in &chunk.targets {
                 chunk.z[at as usize] -= mass * share[sample as usize];
             }
             chunk.db.resize(rows, 0.0);
-            row_sums(&chunk.z, samples, &mut chunk.db);
-            chunk.dx.resize(samples * stride, 0.0);
-            let dims = (samples, stride, rows);
-            Product::transposed(dims, &chunk.z, samples, &chunk.w, stride).run(&mut chunk.dx);
-            chunk.dw.resize(rows * stride, 0.0);
-            let dims = (rows, stride, samples);
-            Product::rows(dims, &chunk.z, samples, &inputs.rows, stride).run(&mut chunk.dw);
+            row_sums(&chunk.z[..rows * samples], samples, &mut chunk.db);
+            chunk.gradients(inputs, stride, *products);
             let (first, last) = (chunk.neurons[0] as usize, chunk.neurons[rows - 1] as usize);
-            let span = first * stride..(last + 1) * stride;
             // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
-            let state = unsafe { AdamRows { w: w.take(span.clone()), m: m.take(span.clone()), v: v.take(span) } };
-            (kernels().row_adam)(state, stride, &chunk.local, &chunk.dw, step);
+            let state = unsafe { shards.take(first..last + 1) };
+            state.row_adam(stride, &chunk.local, &chunk.dw[..rows * stride], step);
             // SAFETY: as above.
             let (b, bm, bv) = unsafe { (b.take(first..last + 1), bm.take(first..last + 1), bv.take(first..last + 1)) };
             for (&row, &g) in chunk.local.iter().zip(&chunk.db) {
@@ -174,17 +196,74 @@ fn scale_block_in_place(z: &mut [f32], scale: &[f32]) {
 }
 
 impl Inputs {
-    fn fill(&mut self, x: &[f32], stride: usize, samples: usize) {
+    fn fill(&mut self, x: &[f32], stride: usize, samples: usize, products: Products) {
         self.samples = samples;
         self.rows.clear();
         self.rows.extend_from_slice(x);
         self.rows.resize(samples * stride, 0.0);
         self.columns.resize(samples * stride, 0.0);
-        crate::engine::exact_top_k::transpose(&self.rows, stride, samples, &mut self.columns, samples);
+        transpose(&self.rows, stride, samples, &mut self.columns, samples);
+        if products == Products::Bf16 {
+            self.packed_columns.resize(stride / 2 * samples, 0);
+            pack_pairs(&self.columns, samples, &mut self.packed_columns);
+            self.packed_rows.resize(samples / 2 * stride, 0);
+            pack_pairs(&self.rows, stride, &mut self.packed_rows);
+        }
     }
 }
 
 impl Chunk {
+    /// `z = w·xᵀ`, `R x samples`.
+    fn logits(&mut self, inputs: &Inputs, stride: usize, products: Products) {
+        let (rows, samples) = (self.neurons.len(), inputs.samples);
+        let m = tiled(rows);
+        self.z.resize(m * samples, 0.0);
+        match products {
+            Products::F32 => {
+                let dims = (rows, samples, stride);
+                Product::rows(dims, &self.w, stride, &inputs.columns, samples).run(&mut self.z);
+            }
+            Products::Bf16 => {
+                self.pairs_w.resize(m * stride / 2, 0);
+                pack_rows(&self.w, &mut self.pairs_w);
+                let (a, b) = (&self.pairs_w, &inputs.packed_columns);
+                let product = PairProduct { m, n: samples, pairs: stride / 2, a, b, accumulate: false };
+                product.run(&mut self.z, &mut Ahead::default());
+            }
+        }
+    }
+
+    /// From the logits' gradients in `z`: `dx = zᵀ·w` (`samples x stride`) and `dw = z·x` (`R x stride`).
+    fn gradients(&mut self, inputs: &Inputs, stride: usize, products: Products) {
+        let (rows, samples) = (self.neurons.len(), inputs.samples);
+        let m = tiled(rows);
+        self.dx.resize(samples * stride, 0.0);
+        self.dw.resize(m * stride, 0.0);
+        let z = &self.z[..rows * samples];
+        match products {
+            Products::F32 => {
+                let dims = (samples, stride, rows);
+                Product::transposed(dims, z, samples, &self.w, stride).run(&mut self.dx);
+                let dims = (rows, stride, samples);
+                Product::rows(dims, z, samples, &inputs.rows, stride).run(&mut self.dw);
+            }
+            Products::Bf16 => {
+                pack_pairs(&self.w, stride, &mut self.pairs_w);
+                self.pairs_g.resize(m * samples / 2, 0);
+                self.pairs_gt.resize(m * samples / 2, 0);
+                pack_pairs(z, samples, &mut self.pairs_g);
+                transpose_pairs(&self.pairs_g, samples, &mut self.pairs_gt);
+                let (a, b) = (&self.pairs_gt, &self.pairs_w);
+                let product = PairProduct { m: samples, n: stride, pairs: m / 2, a, b, accumulate: false };
+                product.run(&mut self.dx, &mut Ahead::default());
+                pack_rows(z, &mut self.pairs_g);
+                let (a, b) = (&self.pairs_g, &inputs.packed_rows);
+                let product = PairProduct { m, n: stride, pairs: samples / 2, a, b, accumulate: false };
+                product.run(&mut self.dw, &mut Ahead::default());
+            }
+        }
+    }
+
     fn take(&mut self, neurons: &[u32], weights: &Matrix, bias: &Bias, corrections: &[f32]) {
         self.neurons.clear();
         self.neurons.extend_from_slice(neurons);
