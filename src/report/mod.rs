@@ -9,6 +9,7 @@
 
 mod axis;
 mod bars;
+mod canvas;
 mod contents;
 mod document;
 mod figures;
