@@ -261,6 +261,29 @@ fn the_same_engine_twice_is_told_apart() {
 }
 
 #[test]
+fn a_rerun_with_other_settings_replaces_all_of_the_former() {
+    let mut rows = runs("moby", "lsh-cpu", 0.8, 0.01);
+    // A fourth seed at another hidden width, which has no column of its own.
+    rows.extend(run("moby", "lsh-cpu", 4, 0.5, 0.02).into_iter().map(|row| Row { settings: "other".into(), ..row }));
+    let text = table(&rows);
+    let line = text.lines().find(|line| line.starts_with("moby")).unwrap();
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(&cells[..4], ["moby", "lsh-cpu", "1", "0.500"], "{text}");
+}
+
+#[test]
+fn figures_of_an_earlier_report_are_removed_and_nothing_else() {
+    let bench = Bench::new(&three_engines());
+    let folder = bench.folder.path().join("reports/figures");
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["old.svg", "old.csv", "notes.md"] {
+        fs::write(folder.join(name), "x").unwrap();
+    }
+    bench.render();
+    assert!(!folder.join("old.svg").exists() && !folder.join("old.csv").exists() && folder.join("notes.md").exists());
+}
+
+#[test]
 fn names_from_records_cannot_break_the_page() {
     let wild = "<script>alert(1)</script>|`*[x](http://evil)";
     let mut rows = runs(wild, "dense-cpu", 0.8, 0.1);

@@ -63,8 +63,8 @@ pub struct Row {
     pub learning_rate: f32,
     /// `train`, or `search` for rows of a learning-rate search.
     pub stage: String,
-    /// Hash of everything that was set, program revision and machine included. A run that was killed and repeated
-    /// leaves rows twice: of equal settings, those from the last step 0 on count.
+    /// Hash of everything that was set but the seed, program revision and machine included. A run that was killed and
+    /// repeated leaves rows twice: of equal settings and seed, those from the last step 0 on count.
     pub settings: String,
     // What happened.
     /// `ok`, `skipped`, `failed`, `interrupted`.

@@ -35,7 +35,7 @@ impl Span {
         if self.log { self.decades(count) } else { steps(self.from, self.to, count) }
     }
 
-    /// The same, without texts that would touch each other on an axis of this width.
+    /// The same, without texts that would touch each other, or stand out at the end, on an axis of this width.
     pub fn ticks_along(&self, count: usize, width: f64) -> Vec<Tick> {
         let scale = |value: f64| if self.log { value.ln() } else { value };
         let place = |value: f64| width * (scale(value) - scale(self.from)) / (scale(self.to) - scale(self.from));
@@ -43,7 +43,7 @@ impl Span {
         let mut ticks = self.ticks(count);
         for tick in ticks.iter_mut().filter(|tick| !tick.text.is_empty()) {
             let (at, half) = (place(tick.value), text_width(&tick.text) / 2.0);
-            if at - half < free {
+            if at - half < free || at + half > width + 14.0 {
                 tick.text.clear();
             } else {
                 free = at + half + 4.0;

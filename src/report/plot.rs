@@ -34,6 +34,12 @@ pub struct Series {
 }
 
 impl Series {
+    /// A piece of the line and its name.
+    fn key(&self, drawing: &mut Drawing, (x, y): (f64, f64)) {
+        drawing.line(&self.line_class(), (x, y), (x + 22.0, y));
+        drawing.text("small", (x + 28.0, y + 4.0), Anchor::Start, &shorten(&self.name, WIDTH - 50.0));
+    }
+
     /// Points to draw; a logarithmic axis has no place for what lies at 0.
     fn visible(&self, log: bool) -> impl DoubleEndedIterator<Item = &Point> {
         self.points.iter().filter(move |p| p.x.is_finite() && p.median.is_finite() && (!log || p.x > 0.0))
@@ -151,12 +157,11 @@ impl Plot {
         lines
     }
 
-    /// Inside, at the lower right as in the paper; in the corner with the least of the curves where that one is taken.
+    /// Inside, at the lower right as in the paper or in another corner without curves; below where there is none.
     fn legend(&self, drawing: &mut Drawing, lines: &[Vec<(f64, f64)>]) {
         let series: Vec<&Series> = self.series.iter().filter(|series| !series.points.is_empty()).collect();
-        let most = WIDTH - LEFT - RIGHT - 20.0;
-        let width = series.iter().map(|series| text_width(&series.name) * 0.95).fold(0.0, f64::max) + 40.0;
-        let width = width.min(most);
+        let entry = |series: &Series| text_width(&series.name) * 0.95 + 40.0;
+        let width = series.iter().map(|series| entry(series)).fold(0.0, f64::max);
         let height = series.len() as f64 * 16.0 + 6.0;
         let (right, bottom) = (WIDTH - RIGHT - 4.0, HEIGHT - BOTTOM - 5.0);
         let corners = [
@@ -165,22 +170,30 @@ impl Plot {
             (LEFT + 6.0, bottom - height),
             (right - width, TOP + 2.0),
         ];
-        let covered = |&(left, top): &(f64, f64)| {
+        let free = |&(left, top): &(f64, f64)| {
             let steps = lines.iter().flat_map(|line| line.windows(2));
-            steps
-                .flat_map(|pair| (0..8).map(move |i| (pair[0], pair[1], f64::from(i) / 8.0)))
-                .map(|(a, b, t)| (a.0 + (b.0 - a.0) * t, a.1 + (b.1 - a.1) * t))
-                .filter(|(x, y)| (left..=left + width).contains(x) && (top..=top + height).contains(y))
-                .count()
+            left > LEFT
+                && !steps
+                    .flat_map(|pair| (0..=8).map(move |i| (pair[0], pair[1], f64::from(i) / 8.0)))
+                    .map(|(a, b, t)| (a.0 + (b.0 - a.0) * t, a.1 + (b.1 - a.1) * t))
+                    .any(|(x, y)| (left..=left + width).contains(&x) && (top..=top + height).contains(&y))
         };
-        let (left, top) = corners.into_iter().min_by_key(covered).expect("there are four corners");
-        drawing.rect("veil", left, top, width, height, "");
-        for (i, series) in series.iter().enumerate() {
-            let middle = top + 11.0 + i as f64 * 16.0;
-            drawing.line(&series.line_class(), (left + 6.0, middle), (left + 28.0, middle));
-            let name = shorten(&series.name, (width - 38.0) / 0.92);
-            drawing.text("small", (left + 34.0, middle + 4.0), Anchor::Start, &name);
+        if let Some((left, top)) = corners.into_iter().find(free) {
+            drawing.rect("veil", left, top, width, height, "");
+            for (i, series) in series.iter().enumerate() {
+                series.key(drawing, (left + 6.0, top + 11.0 + i as f64 * 16.0));
+            }
+            return;
         }
+        let (mut x, mut y) = (14.0, HEIGHT + 4.0);
+        for series in series {
+            if x > 14.0 && x + entry(series) > WIDTH {
+                (x, y) = (14.0, y + 18.0);
+            }
+            series.key(drawing, (x, y));
+            x += entry(series) + 6.0;
+        }
+        drawing.height = y + 12.0;
     }
 
     /// The curves in words, with numbers.
