@@ -193,6 +193,11 @@ pub const REGISTRY: &[Entry] = &[
         build: sparse_cpu::build_uniform,
     },
     Entry {
+        name: "sparse-cpu:best",
+        summary: "The quickest way to a given P@1: uniform negatives shared by the batch, corrected, in bf16.",
+        build: sparse_cpu::build_best,
+    },
+    Entry {
         name: "sparse-cpu:frequency",
         summary: "Random neurons in proportion to label frequency.",
         build: sparse_cpu::build_frequency,

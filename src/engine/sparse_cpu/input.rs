@@ -1,11 +1,12 @@
 //! The first layer: one row of H weights an input feature, so that a sparse input costs only its non-zeros.
 
+use super::optimiser::Update;
 use super::state::{Bias, Matrix, Precision};
 use crate::data::{Batch, Inputs};
 use crate::engine::EngineError;
 use crate::kernels::memory::HugePages;
 use crate::kernels::{Pairs, kernels};
-use crate::network::{AdamStep, Layer, Rows};
+use crate::network::{Layer, Rows};
 use rayon::prelude::*;
 
 /// Ranges of features that are updated as one task.
@@ -61,8 +62,8 @@ impl InputLayer {
         });
     }
 
-    /// One Adam step; `dz` is `B x stride`, the gradient before the ReLU's input (already gated).
-    pub fn update(&mut self, batch: &Batch, dz: &[f32], step: AdamStep) {
+    /// One optimiser step; `dz` is `B x stride`, the gradient before the ReLU's input (already gated).
+    pub fn update(&mut self, batch: &Batch, dz: &[f32], step: &Update) {
         self.list_entries(batch);
         let stride = self.weights.stride;
         let features = self.weights.rows;

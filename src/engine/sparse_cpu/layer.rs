@@ -5,11 +5,12 @@
 //! batch is fetched once a pass, and the results do not depend on the number of threads. Only the gradient of the
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
 
+use super::optimiser::Update;
 use super::state::{Bias, Matrix, Precision};
 use crate::engine::EngineError;
 use crate::kernels::memory::HugePages;
 use crate::kernels::{Pairs, kernels};
-use crate::network::{self, AdamStep};
+use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};
 use rayon::prelude::*;
 
@@ -23,16 +24,21 @@ pub struct SparseLayer {
     chunks: Vec<Chunk>,
     /// Neurons a chunk, a multiple of 8.
     per_chunk: usize,
+    /// Whether rows without active neurons take part in the optimiser step.
+    moved: Rows,
 }
 
 /// The active pairs of a range of neurons, rows relative to its first neuron.
 #[derive(Debug, Default)]
 struct Chunk {
+    /// Active neurons; in the update of dense rows, all.
     rows: Vec<u32>,
     starts: Vec<u32>,
     columns: Vec<u32>,
     /// A pair: logits, then exponentials, then gradients.
     values: Vec<f32>,
+    /// Active neurons.
+    distinct: usize,
     /// (pair, target mass).
     targets: Vec<(u32, f32)>,
     /// A sample: largest logit, then sum of exponentials.
@@ -52,11 +58,16 @@ impl Chunk {
 pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
-    pub fn new(layer: &network::Layer, huge: HugePages, precision: Precision) -> Result<Self, EngineError> {
+    pub fn new(
+        layer: &network::Layer,
+        huge: HugePages,
+        precision: Precision,
+        moved: Rows,
+    ) -> Result<Self, EngineError> {
         let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge, precision)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
-        Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk })
+        Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk, moved })
     }
 
     /// The layer as selections see it.
@@ -71,17 +82,23 @@ impl SparseLayer {
 
     /// Number of neurons active for any sample of the batch at hand.
     pub fn distinct(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.distinct).sum()
+    }
+
+    /// Number of weight rows the last update moved.
+    pub fn moved(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
     }
 
     /// Computes the logits of all active pairs; `corrections` are added to them, by neuron.
     pub fn forward(&mut self, x: Queries<'_>, sets: &ActiveSets, corrections: Option<&[f32]>) {
-        let Self { weights, bias, chunks, per_chunk } = self;
+        let Self { weights, bias, chunks, per_chunk, .. } = self;
         let (stride, per_chunk, neurons) = (weights.stride, *per_chunk, weights.rows);
         chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).enumerate().for_each(|(c, (chunk, w))| {
             let first = c * per_chunk;
             let count = per_chunk.min(neurons - first);
             sets.pairs(first, count, &mut chunk.rows, &mut chunk.starts, &mut chunk.columns);
+            chunk.distinct = chunk.rows.len();
             chunk.values.resize(chunk.columns.len(), 0.0);
             let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
             (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
@@ -171,12 +188,12 @@ impl SparseLayer {
         normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
     }
 
-    /// Backward pass and Adam step from the gradients at hand; writes the gradient of the layer's input to `dx`
+    /// Backward pass and optimiser step from the gradients at hand; writes the gradient of the layer's input to `dx`
     /// (`B x stride`).
-    pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: AdamStep) {
+    pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: &Update) {
         let per_chunk = self.per_chunk;
-        let Self { weights, bias, chunks, .. } = self;
-        let (stride, neurons) = (weights.stride, weights.rows);
+        let Self { weights, bias, chunks, moved, .. } = self;
+        let (stride, neurons, moved) = (weights.stride, weights.rows, *moved);
         let shards = weights.shards();
         chunks
             .par_iter_mut()
@@ -185,14 +202,15 @@ impl SparseLayer {
             .zip(bias.v.par_chunks_mut(per_chunk))
             .enumerate()
             .for_each(|(c, (((chunk, b), bm), bv))| {
+                if moved == Rows::Dense {
+                    chunk.list_every_row(b.len());
+                }
                 chunk.dx.clear();
                 chunk.dx.resize(dx.len(), 0.0);
                 for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
                     let g: f32 = chunk.values[span[0] as usize..span[1] as usize].iter().sum();
                     let r = row as usize;
-                    bm[r] = step.beta1 * bm[r] + (1.0 - step.beta1) * g;
-                    bv[r] = step.beta2 * bv[r] + (1.0 - step.beta2) * g * g;
-                    b[r] -= step.rate * bm[r] / (bv[r].sqrt() + step.epsilon);
+                    step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
                 }
                 let mut own_dx = std::mem::take(&mut chunk.dx);
                 // SAFETY: every chunk has a range of its own.
@@ -206,6 +224,35 @@ impl SparseLayer {
                 (kernels().axpy)(1.0, &chunk.dx[b * stride..][..stride], dx);
             }
         });
+    }
+
+    /// The optimiser step of the rows that have no gradient because they are not in `active` (ascending).
+    pub fn update_others(&mut self, active: &[u32], x: Queries<'_>, step: &Update) {
+        let Self { weights, bias, chunks, per_chunk, .. } = self;
+        let (stride, neurons, per_chunk) = (weights.stride, weights.rows, *per_chunk);
+        let shards = weights.shards();
+        let biases = bias.b.par_chunks_mut(per_chunk).zip(bias.m.par_chunks_mut(per_chunk));
+        chunks.par_iter_mut().zip(biases).zip(bias.v.par_chunks_mut(per_chunk)).enumerate().for_each(
+            |(c, ((chunk, (b, bm)), bv))| {
+                let range = c * per_chunk..neurons.min((c + 1) * per_chunk);
+                chunk.rows.clear();
+                chunk.rows.extend(
+                    range
+                        .clone()
+                        .filter(|&n| active.binary_search(&(n as u32)).is_err())
+                        .map(|n| (n - range.start) as u32),
+                );
+                for &row in &chunk.rows {
+                    let r = row as usize;
+                    step.scalar(&mut b[r], &mut bm[r], &mut bv[r], 0.0);
+                }
+                chunk.starts.clear();
+                chunk.starts.resize(chunk.rows.len() + 1, 0);
+                let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &[] };
+                // SAFETY: every chunk has a range of its own.
+                unsafe { shards.take(range) }.pair_update(x.x, None, stride, pairs, &[], step);
+            },
+        );
     }
 
     /// The k active neurons with the largest logits of each sample, best first, `(neuron, logit)`.
@@ -233,6 +280,20 @@ impl SparseLayer {
 }
 
 impl Chunk {
+    /// Lists all `count` neurons as rows, those not active with no pairs.
+    fn list_every_row(&mut self, count: usize) {
+        let mut starts = Vec::with_capacity(count + 1);
+        let mut active = 0;
+        for neuron in 0..count as u32 {
+            starts.push(self.starts[active]);
+            active += usize::from(self.rows.get(active) == Some(&neuron));
+        }
+        starts.push(self.starts[active]);
+        self.starts = starts;
+        self.rows.clear();
+        self.rows.extend(0..count as u32);
+    }
+
     /// Finds the pairs of the targets that lie in neurons `first..first + count`, and takes corrections off them.
     fn find_targets(&mut self, targets: &[Target], first: u32, count: u32, corrections: Option<&[f32]>) {
         self.targets.clear();

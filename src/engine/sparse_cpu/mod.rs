@@ -9,12 +9,15 @@
 
 mod input;
 mod layer;
+mod optimiser;
 mod options;
+mod preset;
 mod shared;
 mod state;
 
 use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
+use self::optimiser::Update;
 use self::options::{Options, Output};
 use self::shared::Shared;
 use self::state::Precision;
@@ -22,11 +25,11 @@ use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
 use crate::kernels::kernels;
-use crate::network::{self, Order, Parameters};
+use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
-pub use self::options::{build_all, build_frequency, build_lsh, build_top_k, build_uniform};
+pub use self::options::{build_all, build_best, build_frequency, build_lsh, build_top_k, build_uniform};
 
 /// The sparse engine.
 pub struct SparseCpu {
@@ -52,6 +55,8 @@ struct Net {
     targets: Vec<Target>,
     /// In place of the output layer's own selection when training: one set for the whole batch.
     shared: Option<(SharedSelection, Shared)>,
+    /// Whether output neurons that were not active are updated as well.
+    dense_rows: bool,
 }
 
 /// Time by phase.
@@ -94,7 +99,7 @@ impl Net {
         let (huge, precision) = (options.huge_pages, options.precision);
         let layers: Vec<_> = initial.layers[1..]
             .iter()
-            .map(|layer| SparseLayer::new(layer, huge, precision))
+            .map(|layer| SparseLayer::new(layer, huge, precision, options.output_rows))
             .collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
@@ -105,6 +110,7 @@ impl Net {
         let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::new(options.products)));
         Ok(Self {
             shared,
+            dense_rows: options.output_rows == Rows::Dense,
             input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge, precision)?,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
@@ -181,7 +187,7 @@ impl Net {
     }
 
     /// One optimiser step; returns the summed loss.
-    fn train(&mut self, batch: &Batch, step: u64, adam: network::AdamStep, phases: &mut Phases) -> f64 {
+    fn train(&mut self, batch: &Batch, step: u64, update: &Update, phases: &mut Phases) -> f64 {
         self.list_targets(batch);
         self.hidden(batch, step, true, phases);
         let last = self.layers.len() - 1;
@@ -191,7 +197,7 @@ impl Net {
             self.layer(batch, last, step, true, phases);
             self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
         };
-        self.backward(batch, adam, phases);
+        self.backward(batch, update, phases);
         loss
     }
 
@@ -207,7 +213,7 @@ impl Net {
     }
 
     /// Backward pass and updates; the gradients of the output layer's logits are at hand.
-    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut Phases) {
+    fn backward(&mut self, batch: &Batch, step: &Update, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
         let last = self.layers.len() - 1;
         for index in (0..=last).rev() {
@@ -219,8 +225,11 @@ impl Net {
             let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
             self.dx[index].resize(self.x[index].len(), 0.0);
             match &mut self.shared {
-                Some((_, shared)) if index == last => {
+                Some((selection, shared)) if index == last => {
                     shared.update(&mut layer.weights, &mut layer.bias, &mut self.dx[index], step);
+                    if self.dense_rows {
+                        layer.update_others(&selection.neurons, queries, step);
+                    }
                 }
                 _ => layer.update(queries, &mut self.dx[index], step),
             }
@@ -274,10 +283,16 @@ impl Engine for SparseCpu {
     fn step(&mut self, batch: &Batch) -> Result<(), EngineError> {
         let started = Instant::now();
         let step = self.step;
-        let adam = self.settings.training.adam_step(step + 1);
+        let training = &self.settings.training;
+        let update = Update {
+            optimiser: self.options.optimiser,
+            adam: training.adam_step(step + 1),
+            rate: training.learning_rate,
+            momentum: self.options.momentum,
+        };
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let phases = &mut self.totals.stats.phases;
-        let loss = self.pool.install(|| net.train(batch, step, adam, phases));
+        let loss = self.pool.install(|| net.train(batch, step, &update, phases));
         self.step += 1;
         self.totals.add(net, batch.len(), loss, started.elapsed());
         Ok(())
@@ -389,9 +404,10 @@ impl Totals {
         for (index, layer) in net.layers.iter().enumerate() {
             match &net.shared {
                 Some((_, shared)) if index == last => {
-                    work(samples * shared.neurons(), shared.neurons(), layer.weights.width);
+                    let rows = if net.dense_rows { layer.weights.rows } else { shared.neurons() };
+                    work(samples * shared.neurons(), rows, layer.weights.width);
                 }
-                _ => work(layer.pair_count(), layer.distinct(), layer.weights.width),
+                _ => work(layer.pair_count(), layer.moved(), layer.weights.width),
             }
         }
         work(net.input.touched_entries(), net.input.touched_rows(), net.input.weights.width);

@@ -1,10 +1,13 @@
 //! The engine's options in TOML, and the engines built from them.
 
 use super::SparseCpu;
+use super::optimiser::Optimiser;
+use super::preset::Preset;
 use super::shared::Products;
 use super::state::Precision;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
+use crate::network::Rows;
 use crate::selection::{
     All, HashedSettings, Lsh, Negatives, Neurons, Random, Sampler, Selection, SharedSelection, TopK,
 };
@@ -14,6 +17,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
+    /// Where the options that are not given come from.
+    pub preset: Option<Preset>,
     /// Which output neurons compute; fixed by the engine's name.
     #[serde(skip)]
     pub output: Output,
@@ -30,6 +35,13 @@ pub struct Options {
     pub hashed: HashedSettings,
     /// With `shared`: what matrix products are computed in.
     pub products: Products,
+    /// How gradients move weights.
+    pub optimiser: Optimiser,
+    /// μ of `adagrad`.
+    pub momentum: f32,
+    /// Whether neurons without gradient, outside the active set, keep their weights and moments (lazy: the paper's
+    /// text) or decay and move with the others (dense: the authors' code).
+    pub output_rows: Rows,
     /// How Adam's moments are stored.
     pub precision: Precision,
     /// Whether weights and optimiser state ask for huge pages.
@@ -50,6 +62,7 @@ pub enum Output {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            preset: None,
             output: Output::default(),
             count: 1000,
             shared: false,
@@ -57,6 +70,9 @@ impl Default for Options {
             correct: false,
             hashed: HashedSettings::default(),
             products: Products::F32,
+            optimiser: Optimiser::Adam,
+            momentum: 0.5,
+            output_rows: Rows::Lazy,
             precision: Precision::F32,
             huge_pages: HugePages::Ask,
         }
@@ -64,10 +80,31 @@ impl Default for Options {
 }
 
 impl Options {
-    fn read(settings: &EngineSettings, output: Output) -> Result<Self, EngineError> {
-        let options: Self =
-            settings.options.clone().try_into().map_err(|e| EngineError::Settings(format!("[engine.options]: {e}")))?;
-        Ok(Self { output, ..options })
+    fn read(settings: &EngineSettings, output: Output, preset: Option<Preset>) -> Result<Self, EngineError> {
+        let refuse = |problem: String| EngineError::Settings(format!("[engine.options]: {problem}"));
+        let preset = match settings.options.get("preset") {
+            None => preset,
+            Some(name) => Some(name.clone().try_into().map_err(|e: toml::de::Error| refuse(e.to_string()))?),
+        };
+        let table = match preset {
+            None => settings.options.clone(),
+            Some(preset) => preset.under(&settings.options, settings.training.batch),
+        };
+        let options: Self = table.try_into().map_err(|e: toml::de::Error| refuse(e.to_string()))?;
+        if let Some(preset) = preset
+            && preset.output() != output
+        {
+            return Err(refuse(format!("preset {preset:?} is for the engine {}", preset.engine())));
+        }
+        if options.precision == Precision::PackedMoments && options.optimiser != Optimiser::Adam {
+            return Err(refuse(
+                "`precision = \"packed-moments\"` stores Adam's moments; use `optimiser = \"adam\"`".into(),
+            ));
+        }
+        if !(0.0..1.0).contains(&options.momentum) {
+            return Err(refuse(format!("momentum = {}: expected a number from 0 to below 1", options.momentum)));
+        }
+        Ok(Self { output, preset, ..options })
     }
 
     /// The selection of a layer: hidden layers compute every neuron.
@@ -131,7 +168,13 @@ impl Options {
 }
 
 fn build(name: &'static str, output: Output, settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(SparseCpu::new(name, settings, Options::read(settings, output)?)?))
+    Ok(Box::new(SparseCpu::new(name, settings, Options::read(settings, output, None)?)?))
+}
+
+/// `sparse-cpu:best`: the preset [`Preset::Best`].
+pub fn build_best(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let preset = Preset::Best;
+    Ok(Box::new(SparseCpu::new(preset.engine(), settings, Options::read(settings, preset.output(), Some(preset))?)?))
 }
 
 /// `lsh-cpu`: active neurons from hash tables.

@@ -1,12 +1,12 @@
 //! A weight matrix with its Adam state, rows padded for the kernels.
 
+use super::optimiser::Update;
 use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::kernels::bf16::tiled;
 use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::packed::PackedRows;
 use crate::kernels::{AdamRows, Pairs, kernels};
-use crate::network::AdamStep;
 use rayon::prelude::*;
 use serde::Deserialize;
 use std::ops::Range;
@@ -51,7 +51,7 @@ enum MomentShards<'a> {
     Packed(Shards<'a, u32>),
 }
 
-/// Rows of a matrix in the hands of one task.
+/// Rows of a matrix in the hands of one task. Packed moments are Adam's.
 pub enum RowState<'a> {
     F32(AdamRows<'a>),
     Packed(PackedRows<'a>),
@@ -66,19 +66,19 @@ impl RowState<'_> {
         width: usize,
         pairs: Pairs<'_>,
         g: &[f32],
-        step: AdamStep,
+        step: &Update,
     ) {
         match self {
-            Self::F32(state) => (kernels().pair_update)(state, x, dx, width, pairs, g, step),
-            Self::Packed(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step),
+            Self::F32(state) => step.pairs(state, x, dx, width, pairs, g),
+            Self::Packed(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
         }
     }
 
     /// [`kernels::Kernels::row_adam`] on these rows.
-    pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+    pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: &Update) {
         match self {
-            Self::F32(state) => (kernels().row_adam)(state, width, rows, gradients, step),
-            Self::Packed(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step),
+            Self::F32(state) => step.rows(state, width, rows, gradients),
+            Self::Packed(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step.adam),
         }
     }
 }
@@ -185,8 +185,8 @@ impl Bias {
         Self { b, m: vec![0.0; len], v: vec![0.0; len] }
     }
 
-    /// Adam on all biases with gradient `g`.
-    pub fn update(&mut self, g: &[f32], step: AdamStep) {
-        (kernels().adam)(AdamRows { w: &mut self.b, m: &mut self.m, v: &mut self.v }, g, step);
+    /// The optimiser on all biases with gradient `g`.
+    pub fn update(&mut self, g: &[f32], step: &Update) {
+        step.slice(AdamRows { w: &mut self.b, m: &mut self.m, v: &mut self.v }, g);
     }
 }
