@@ -208,3 +208,51 @@ fn options_override_their_preset() {
     assert!(refusal("lsh-cpu", "preset = \"best\"").contains("sparse-cpu:best"));
     assert!(refusal("lsh-cpu", "preset = \"slide-2019\"").contains("slide-2020"));
 }
+
+// Gradient sums.
+
+#[test]
+fn gradient_sums_agree_where_nothing_races() {
+    let problem = Problem { shape: Shape { inputs: 60, hidden: vec![32, 24], labels: 600 }, ..problem() };
+    let start = initial(&problem);
+    for rest in ["count = 60", "count = 60\noutput-rows = \"dense\"", "count = 60\nprecision = \"packed-moments\""] {
+        let run = |sums: &str, threads| {
+            train_on(&problem, "sparse-cpu:uniform", &format!("{rest}\nsums = \"{sums}\""), threads, STEPS)
+        };
+        let (exact, atomic, racy) = (run("deterministic", 1), run("atomic", 1), run("racy", 1));
+        let tolerance = if rest.contains("packed") { 3e-2 } else { 1e-3 };
+        assert_eq!(atomic.parameters, racy.parameters, "one thread loses nothing");
+        assert_ne!(atomic.parameters, exact.parameters, "the order of the sums differs");
+        for (what, other) in [("atomic", &atomic), ("atomic, three threads", &run("atomic", 3))] {
+            let distance = distance(&other.parameters, &exact.parameters, &start);
+            assert!(distance < tolerance, "{rest}, {what}: {distance}");
+        }
+        assert_eq!(run("deterministic", 3).parameters, exact.parameters);
+    }
+}
+
+#[test]
+fn lost_additions_are_told() {
+    let told = |sums: &str, threads| {
+        let options = format!("sums = \"{sums}\"");
+        let run = train_on(&problem(), "sparse-cpu:all", &options, threads, STEPS);
+        assert!(run.losses.iter().all(|loss| loss.is_finite()));
+        let notes = run.engine.describe().notes;
+        notes.into_iter().find(|(key, _)| key == "lost gradient additions").map(|(_, value)| value)
+    };
+    assert_eq!(told("deterministic", 2), None);
+    let samples: usize = problem().batches(STEPS).iter().map(|batch| batch.len()).sum();
+    let entries: usize = problem().batches(STEPS).iter().map(|batch| non_zeros(batch)).sum();
+    let none = format!("0 of {}", 600 * samples + entries);
+    assert_eq!(told("racy", 1).as_ref(), Some(&none));
+    assert_eq!(told("atomic", 3).as_ref(), Some(&none));
+    assert!(told("racy", 3).unwrap().ends_with(&none[1..]));
+    assert!(refusal("sparse-cpu:uniform", "shared = true\nsums = \"racy\"").contains("sums"));
+}
+
+fn non_zeros(batch: &slidebench::data::Batch) -> usize {
+    match &batch.inputs {
+        slidebench::data::Inputs::Sparse { indices, .. } => indices.len(),
+        slidebench::data::Inputs::Dense { values, .. } => values.len(),
+    }
+}

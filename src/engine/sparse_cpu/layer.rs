@@ -6,9 +6,10 @@
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
 
 use super::optimiser::Update;
-use super::state::{Bias, Matrix, Precision};
+use super::options::Options;
+use super::state::{Bias, Matrix};
+use super::sums::{Group, SharedSums};
 use crate::engine::EngineError;
-use crate::kernels::memory::HugePages;
 use crate::kernels::{Pairs, kernels};
 use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};
@@ -26,6 +27,8 @@ pub struct SparseLayer {
     per_chunk: usize,
     /// Whether rows without active neurons take part in the optimiser step.
     moved: Rows,
+    /// Where gradients are summed sample by sample.
+    sums: Option<SharedSums>,
 }
 
 /// The active pairs of a range of neurons, rows relative to its first neuron.
@@ -58,16 +61,18 @@ impl Chunk {
 pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
-    pub fn new(
-        layer: &network::Layer,
-        huge: HugePages,
-        precision: Precision,
-        moved: Rows,
-    ) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge, precision)?;
+    pub fn new(layer: &network::Layer, options: &Options) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, options.huge_pages, options.precision)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
-        Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk, moved })
+        Ok(Self {
+            weights,
+            bias: Bias::new(&layer.bias, layer.outputs),
+            chunks,
+            per_chunk,
+            moved: options.output_rows,
+            sums: SharedSums::new(options.sums),
+        })
     }
 
     /// The layer as selections see it.
@@ -83,6 +88,11 @@ impl SparseLayer {
     /// Number of neurons active for any sample of the batch at hand.
     pub fn distinct(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.distinct).sum()
+    }
+
+    /// Additions to gradient rows so far and how many of them are missing, where summed sample by sample.
+    pub fn additions(&self) -> (u64, u64) {
+        self.sums.as_ref().map_or((0, 0), |sums| (sums.added, sums.lost))
     }
 
     /// Number of weight rows the last update moved.
@@ -192,32 +202,42 @@ impl SparseLayer {
     /// (`B x stride`).
     pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: &Update) {
         let per_chunk = self.per_chunk;
-        let Self { weights, bias, chunks, moved, .. } = self;
+        let Self { weights, bias, chunks, moved, sums, .. } = self;
         let (stride, neurons, moved) = (weights.stride, weights.rows, *moved);
-        let shards = weights.shards();
         chunks
             .par_iter_mut()
             .zip(bias.b.par_chunks_mut(per_chunk))
             .zip(bias.m.par_chunks_mut(per_chunk))
             .zip(bias.v.par_chunks_mut(per_chunk))
-            .enumerate()
-            .for_each(|(c, (((chunk, b), bm), bv))| {
+            .for_each(|(((chunk, b), bm), bv)| {
                 if moved == Rows::Dense {
                     chunk.list_every_row(b.len());
                 }
-                chunk.dx.clear();
-                chunk.dx.resize(dx.len(), 0.0);
                 for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
                     let g: f32 = chunk.values[span[0] as usize..span[1] as usize].iter().sum();
                     let r = row as usize;
                     step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
                 }
-                let mut own_dx = std::mem::take(&mut chunk.dx);
-                // SAFETY: every chunk has a range of its own.
-                let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
-                state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
-                chunk.dx = own_dx;
             });
+        if let Some(sums) = sums {
+            let groups = chunks.iter().zip((0..neurons).step_by(per_chunk)).map(|(chunk, first)| Group {
+                first,
+                count: per_chunk.min(neurons - first),
+                pairs: chunk.pairs(),
+                values: &chunk.values,
+            });
+            return sums.update(weights, &groups.collect::<Vec<_>>(), x.x, Some(dx), step);
+        }
+        let shards = weights.shards();
+        chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            let mut own_dx = std::mem::take(&mut chunk.dx);
+            own_dx.clear();
+            own_dx.resize(dx.len(), 0.0);
+            // SAFETY: every chunk has a range of its own.
+            let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
+            state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
+            chunk.dx = own_dx;
+        });
         dx.par_chunks_mut(stride).enumerate().for_each(|(b, dx)| {
             dx.fill(0.0);
             for chunk in &*chunks {
@@ -275,7 +295,10 @@ impl SparseLayer {
     /// Bytes of state and work space.
     pub fn bytes(&self) -> u64 {
         let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + 2 * c.columns.capacity() + c.dx.capacity();
-        self.weights.bytes() + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64 + 12 * self.bias.b.len() as u64
+        let sums = self.sums.as_ref().map_or(0, SharedSums::bytes);
+        sums + self.weights.bytes()
+            + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64
+            + 12 * self.bias.b.len() as u64
     }
 }
 

@@ -14,6 +14,7 @@ mod options;
 mod preset;
 mod shared;
 mod state;
+mod sums;
 
 use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
@@ -21,6 +22,7 @@ use self::optimiser::Update;
 use self::options::{Options, Output};
 use self::shared::Shared;
 use self::state::Precision;
+use self::sums::Sums;
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
@@ -96,11 +98,8 @@ impl SparseCpu {
 
 impl Net {
     fn new(settings: &EngineSettings, options: &Options, initial: &Parameters) -> Result<Self, EngineError> {
-        let (huge, precision) = (options.huge_pages, options.precision);
-        let layers: Vec<_> = initial.layers[1..]
-            .iter()
-            .map(|layer| SparseLayer::new(layer, huge, precision, options.output_rows))
-            .collect::<Result<_, _>>()?;
+        let layers: Vec<_> =
+            initial.layers[1..].iter().map(|layer| SparseLayer::new(layer, options)).collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
             let output = index + 1 == layers.len();
@@ -111,7 +110,7 @@ impl Net {
         Ok(Self {
             shared,
             dense_rows: options.output_rows == Rows::Dense,
-            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge, precision)?,
+            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, options)?,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
             dx: layers.iter().map(|_| Vec::new()).collect(),
@@ -249,6 +248,11 @@ impl Engine for SparseCpu {
         let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
+        }
+        if let Some(net) = self.net.as_ref().filter(|_| self.options.sums != Sums::Deterministic) {
+            let layers = net.layers.iter().map(SparseLayer::additions);
+            let (added, lost) = layers.fold(net.input.additions(), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+            notes.push(("lost gradient additions".into(), format!("{lost} of {added}")));
         }
         EngineInfo {
             name: self.name.into(),

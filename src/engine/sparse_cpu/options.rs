@@ -5,6 +5,7 @@ use super::optimiser::Optimiser;
 use super::preset::Preset;
 use super::shared::Products;
 use super::state::Precision;
+use super::sums::Sums;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
 use crate::network::Rows;
@@ -42,6 +43,8 @@ pub struct Options {
     /// Whether neurons without gradient, outside the active set, keep their weights and moments (lazy: the paper's
     /// text) or decay and move with the others (dense: the authors' code).
     pub output_rows: Rows,
+    /// How the samples' gradients of a weight are summed.
+    pub sums: Sums,
     /// How Adam's moments are stored.
     pub precision: Precision,
     /// Whether weights and optimiser state ask for huge pages.
@@ -73,6 +76,7 @@ impl Default for Options {
             optimiser: Optimiser::Adam,
             momentum: 0.5,
             output_rows: Rows::Lazy,
+            sums: Sums::Deterministic,
             precision: Precision::F32,
             huge_pages: HugePages::Ask,
         }
@@ -100,6 +104,9 @@ impl Options {
             return Err(refuse(
                 "`precision = \"packed-moments\"` stores Adam's moments; use `optimiser = \"adam\"`".into(),
             ));
+        }
+        if options.shared && options.sums != Sums::Deterministic {
+            return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
         }
         if !(0.0..1.0).contains(&options.momentum) {
             return Err(refuse(format!("momentum = {}: expected a number from 0 to below 1", options.momentum)));
