@@ -65,6 +65,8 @@ pub struct ActiveStats {
     pub candidates: f64,
     /// Distinct neurons the whole batch touched, mean a step.
     pub distinct: f64,
+    /// Share of the neurons with the largest logits that were active, true labels left out; where it was sampled.
+    pub recall: Option<f64>,
 }
 
 /// What happened since the last [`Engine::finish`].

@@ -4,6 +4,9 @@
 //! neurons. A chunk is one task: it alone reads and writes its weight rows, so gradients need no lock, every row of the
 //! batch is fetched once a pass, and the results do not depend on the number of threads. Only the gradient of the
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
+//!
+//! A layer above one that skips neurons reads the zeros in its input like any other value: rows are saved, not columns.
+//! The kernels move whole rows of a cache line's multiple, so that at the widths in use the fetch is what costs.
 
 use super::optimiser::Update;
 use super::options::Options;

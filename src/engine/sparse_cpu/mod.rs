@@ -12,6 +12,7 @@ mod layer;
 mod optimiser;
 mod options;
 mod preset;
+mod recall;
 mod shared;
 mod state;
 mod sums;
@@ -20,15 +21,17 @@ use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
 use self::optimiser::Update;
 use self::options::{Options, Output};
+use self::recall::Recall;
 use self::shared::Shared;
-use self::state::Precision;
+use self::state::{Matrix, Precision};
 use self::sums::Sums;
+use super::common::huge_pages_note;
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
 use crate::kernels::kernels;
 use crate::network::{self, Order, Parameters, Rows};
-use crate::selection::{ActiveSets, Queries, Selection, SharedSelection};
+use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
 pub use self::options::{build_all, build_best, build_frequency, build_lsh, build_top_k, build_uniform};
@@ -41,6 +44,7 @@ pub struct SparseCpu {
     pool: rayon::ThreadPool,
     net: Option<Net>,
     exact: ExactTopK,
+    recall: Recall,
     step: u64,
     totals: Totals,
 }
@@ -59,6 +63,17 @@ struct Net {
     shared: Option<(SharedSelection, Shared)>,
     /// Whether output neurons that were not active are updated as well.
     dense_rows: bool,
+}
+
+/// What a forward pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// Selected neurons and the true labels.
+    Training,
+    /// Selected neurons.
+    Hashed,
+    /// Every neuron.
+    Dense,
 }
 
 /// Time by phase.
@@ -83,7 +98,9 @@ impl SparseCpu {
             .num_threads(settings.threads)
             .build()
             .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
+        let recall = Recall::new(options.recall_every, options.recall_at);
         Ok(Self {
+            recall,
             name,
             settings: settings.clone(),
             options,
@@ -102,8 +119,8 @@ impl Net {
             initial.layers[1..].iter().map(|layer| SparseLayer::new(layer, options)).collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
-            let output = index + 1 == layers.len();
-            selections.push(options.selection(settings, output, layer.neurons())?);
+            let below = layers.len() - 1 - index;
+            selections.push(options.selection(settings, below, layer.neurons())?);
         }
         let output = layers.last().expect("an output layer").neurons();
         let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::new(options.products)));
@@ -121,26 +138,26 @@ impl Net {
     }
 
     /// Forward pass up to the logits of the output layer's active neurons.
-    fn forward(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
-        self.hidden(batch, step, training, phases);
-        self.layer(batch, self.layers.len() - 1, step, training, phases);
+    fn forward(&mut self, batch: &Batch, step: u64, pass: Pass, phases: &mut Phases) {
+        self.hidden(batch, step, pass, phases);
+        self.layer(batch, self.layers.len() - 1, step, pass, phases);
     }
 
     /// Forward pass up to the input of the output layer.
-    fn hidden(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
+    fn hidden(&mut self, batch: &Batch, step: u64, pass: Pass, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
         self.x[0].resize(batch.len() * self.layers[0].weights.stride, 0.0);
         self.input.forward(batch, &mut self.x[0]);
         clock.lap(Phase::Forward);
         for index in 0..self.layers.len() - 1 {
-            self.layer(batch, index, step, training, phases);
+            self.layer(batch, index, step, pass, phases);
         }
     }
 
     /// Forward pass of one layer above the first.
-    fn layer(&mut self, batch: &Batch, index: usize, step: u64, training: bool, phases: &mut Phases) {
+    fn layer(&mut self, batch: &Batch, index: usize, step: u64, pass: Pass, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
-        let samples = batch.len();
+        let (samples, training) = (batch.len(), pass == Pass::Training);
         let output = index + 1 == self.layers.len();
         let layer = &mut self.layers[index];
         let (selection, sets) = (&mut self.selections[index], &mut self.sets[index]);
@@ -155,7 +172,10 @@ impl Net {
             });
         }
         let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
-        selection.select(step, queries, layer.neurons(), sets);
+        match pass {
+            Pass::Dense => All.select(step, queries, layer.neurons(), sets),
+            Pass::Training | Pass::Hashed => selection.select(step, queries, layer.neurons(), sets),
+        }
         clock.lap(Phase::Select);
         layer.forward(queries, sets, selection.corrections().filter(|_| training));
         if !output {
@@ -186,14 +206,24 @@ impl Net {
     }
 
     /// One optimiser step; returns the summed loss.
-    fn train(&mut self, batch: &Batch, step: u64, update: &Update, phases: &mut Phases) -> f64 {
+    fn train(&mut self, batch: &Batch, step: u64, update: &Update, recall: &mut Recall, phases: &mut Phases) -> f64 {
         self.list_targets(batch);
-        self.hidden(batch, step, true, phases);
+        self.hidden(batch, step, Pass::Training, phases);
         let last = self.layers.len() - 1;
         let loss = if self.shared.is_some() {
-            self.shared_forward(batch, step, phases)
+            let loss = self.shared_forward(batch, step, phases);
+            if let Some((selection, _)) = self.shared.as_ref().filter(|_| recall.due(step)) {
+                let active = |_, neuron: u32| selection.neurons.binary_search(&neuron).is_ok();
+                recall.measure(&self.layers[last], &self.x[last], batch, active);
+            }
+            loss
         } else {
-            self.layer(batch, last, step, true, phases);
+            self.layer(batch, last, step, Pass::Training, phases);
+            if recall.due(step) {
+                let sets = &self.sets[last];
+                recall
+                    .measure(&self.layers[last], &self.x[last], batch, |sample, neuron| sets.contains(sample, neuron));
+            }
             self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
         };
         self.backward(batch, update, phases);
@@ -249,6 +279,11 @@ impl Engine for SparseCpu {
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
         }
+        if let Some(net) = &self.net {
+            let matrices = || std::iter::once(&net.input.weights).chain(net.layers.iter().map(|layer| &layer.weights));
+            let huge = matrices().map(Matrix::huge_bytes).sum::<Option<usize>>();
+            notes.extend(huge_pages_note(huge, matrices().map(Matrix::bytes).sum()));
+        }
         if let Some(net) = self.net.as_ref().filter(|_| self.options.sums != Sums::Deterministic) {
             let layers = net.layers.iter().map(SparseLayer::additions);
             let (added, lost) = layers.fold(net.input.additions(), |sum, of| (sum.0 + of.0, sum.1 + of.1));
@@ -281,6 +316,7 @@ impl Engine for SparseCpu {
         self.net = Some(net);
         self.step = 0;
         self.totals = Totals::default();
+        self.recall.take();
         Ok(())
     }
 
@@ -295,15 +331,19 @@ impl Engine for SparseCpu {
             momentum: self.options.momentum,
         };
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
-        let phases = &mut self.totals.stats.phases;
-        let loss = self.pool.install(|| net.train(batch, step, &update, phases));
+        let (recall, phases) = (&mut self.recall, &mut self.totals.stats.phases);
+        let loss = self.pool.install(|| net.train(batch, step, &update, recall, phases));
         self.step += 1;
-        self.totals.add(net, batch.len(), loss, started.elapsed());
+        self.totals.add(net, batch.len(), loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
-        Ok(std::mem::take(&mut self.totals).into_stats())
+        let mut stats = std::mem::take(&mut self.totals).into_stats();
+        if let Some(active) = &mut stats.active {
+            active.recall = self.recall.take();
+        }
+        Ok(stats)
     }
 
     fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
@@ -311,7 +351,7 @@ impl Engine for SparseCpu {
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let exact = &mut self.exact;
         Ok(self.pool.install(|| {
-            net.hidden(batch, step, false, &mut Phases::default());
+            net.hidden(batch, step, Pass::Dense, &mut Phases::default());
             let output = net.layers.last().expect("an output layer");
             let x = net.x.last().expect("an output layer");
             exact.run(&output.weights.w, output.weights.stride, &output.bias.b, x, k)
@@ -325,7 +365,7 @@ impl Engine for SparseCpu {
         }
         let Some(net) = self.net.as_mut() else { return Some(Err(no_parameters())) };
         let best = self.pool.install(|| {
-            net.forward(batch, step, false, &mut Phases::default());
+            net.forward(batch, step, Pass::Hashed, &mut Phases::default());
             net.layers.last().expect("an output layer").best_active(batch.len(), k)
         });
         let mut top = TopK { k, ..TopK::default() };
@@ -450,6 +490,7 @@ impl Totals {
             fill: mean(self.fill),
             candidates: mean(self.candidates),
             distinct: self.distinct as f64 / self.stats.steps as f64,
+            recall: None,
         });
         self.stats
     }

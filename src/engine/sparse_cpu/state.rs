@@ -148,6 +148,15 @@ impl Matrix {
         self.w.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()
     }
 
+    /// Bytes that lie on huge pages; none where it cannot be told.
+    pub fn huge_bytes(&self) -> Option<usize> {
+        let moments = match &self.moments {
+            Moments::F32 { m, v } => m.huge_bytes()? + v.huge_bytes()?,
+            Moments::Packed(moments) => moments.huge_bytes()?,
+        };
+        Some(self.w.huge_bytes()? + moments)
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         (self.bytes_per_weight() * self.w.len()) as u64
