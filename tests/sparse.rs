@@ -284,6 +284,9 @@ fn hidden_layers_skip_neurons_and_learn() {
         assert!(flops < 0.9 * every, "{hidden}: {flops} of {every}");
         assert!(losses[24] < 0.9 * losses[0], "{hidden}: {losses:?}");
     }
+    // Two hidden neurons a sample leave the output layer, all of which computes, at most 2 of 64 products.
+    let (_, few) = epochs("hidden = { selection = \"top-k\", count = 2 }");
+    assert!(few < 0.4 * every, "{few} of {every}");
     let (_, fewer) = epochs("hidden = { selection = \"top-k\", count = 4 }");
     assert!(fewer < epochs("hidden = { selection = \"top-k\", count = 16 }").1);
     assert!(refusal("sparse-cpu:all", "hidden = { selection = \"frequency\" }").contains("frequency"));

@@ -5,9 +5,10 @@
 //! batch is fetched once a pass, and the results do not depend on the number of threads. Only the gradient of the
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
 //!
-//! A layer above one that skips neurons reads the zeros in its input like any other value: rows are saved, not columns.
-//! The kernels move whole rows of a cache line's multiple, so that at the widths in use the fetch is what costs.
+//! A layer above one that skips neurons multiplies the non-zeros of its input alone ([`NonZeros`]). The optimiser still
+//! moves whole rows, once a batch; so do shared sets and sums by sample read the zeros like any other value.
 
+use super::non_zeros::NonZeros;
 use super::optimiser::Update;
 use super::options::Options;
 use super::state::{Bias, Matrix};
@@ -30,6 +31,8 @@ pub struct SparseLayer {
     per_chunk: usize,
     /// Whether rows without active neurons take part in the optimiser step.
     moved: Rows,
+    /// Of the input, where the layer below skips neurons.
+    non_zeros: Option<NonZeros>,
     /// Where gradients are summed sample by sample.
     sums: Option<SharedSums>,
 }
@@ -52,6 +55,10 @@ struct Chunk {
     /// Σ target · logit.
     target_logits: f64,
     dx: Vec<f32>,
+    /// Gradients of the rows, where the input is sparse.
+    gradients: Vec<f32>,
+    /// Multiplications of the logits.
+    products: usize,
 }
 
 impl Chunk {
@@ -64,7 +71,7 @@ impl Chunk {
 pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
-    pub fn new(layer: &network::Layer, options: &Options) -> Result<Self, EngineError> {
+    pub fn new(layer: &network::Layer, sparse_input: bool, options: &Options) -> Result<Self, EngineError> {
         let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, options.huge_pages, options.precision)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
@@ -75,6 +82,7 @@ impl SparseLayer {
             per_chunk,
             moved: options.output_rows,
             sums: SharedSums::new(options.sums),
+            non_zeros: sparse_input.then(NonZeros::default),
         })
     }
 
@@ -83,9 +91,9 @@ impl SparseLayer {
         Neurons { weights: &self.weights.w, bias: &self.bias.b, width: self.weights.width, stride: self.weights.stride }
     }
 
-    /// Number of active (neuron, sample) pairs of the batch at hand.
-    pub fn pair_count(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.columns.len()).sum()
+    /// Multiplications that the logits of the batch at hand took.
+    pub fn products(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.products).sum()
     }
 
     /// Number of neurons active for any sample of the batch at hand.
@@ -105,8 +113,12 @@ impl SparseLayer {
 
     /// Computes the logits of all active pairs; `corrections` are added to them, by neuron.
     pub fn forward(&mut self, x: Queries<'_>, sets: &ActiveSets, corrections: Option<&[f32]>) {
-        let Self { weights, bias, chunks, per_chunk, .. } = self;
+        let Self { weights, bias, chunks, per_chunk, non_zeros, .. } = self;
         let (stride, per_chunk, neurons) = (weights.stride, *per_chunk, weights.rows);
+        if let Some(non_zeros) = non_zeros {
+            non_zeros.list(x);
+        }
+        let non_zeros = &*non_zeros;
         chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).enumerate().for_each(|(c, (chunk, w))| {
             let first = c * per_chunk;
             let count = per_chunk.min(neurons - first);
@@ -114,7 +126,21 @@ impl SparseLayer {
             chunk.distinct = chunk.rows.len();
             chunk.values.resize(chunk.columns.len(), 0.0);
             let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
-            (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
+            match non_zeros {
+                None => {
+                    (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
+                    chunk.products = pairs.columns.len() * x.width;
+                }
+                Some(non_zeros) => {
+                    for (row, range) in pairs.by_row() {
+                        let w = &w[row as usize * stride..][..stride];
+                        for (z, &sample) in chunk.values[range.clone()].iter_mut().zip(&pairs.columns[range]) {
+                            *z = non_zeros.dot(sample, w);
+                        }
+                    }
+                    chunk.products = pairs.columns.iter().map(|&sample| non_zeros.count(sample)).sum();
+                }
+            }
             for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
                 let neuron = first + *row as usize;
                 let bias = bias.b[neuron] + corrections.map_or(0.0, |c| c[neuron]);
@@ -205,7 +231,7 @@ impl SparseLayer {
     /// (`B x stride`).
     pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: &Update) {
         let per_chunk = self.per_chunk;
-        let Self { weights, bias, chunks, moved, sums, .. } = self;
+        let Self { weights, bias, chunks, moved, sums, non_zeros, .. } = self;
         let (stride, neurons, moved) = (weights.stride, weights.rows, *moved);
         chunks
             .par_iter_mut()
@@ -231,13 +257,21 @@ impl SparseLayer {
             });
             return sums.update(weights, &groups.collect::<Vec<_>>(), x.x, Some(dx), step);
         }
-        let shards = weights.shards();
+        if let Some(non_zeros) = non_zeros {
+            chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).for_each(|(chunk, w)| {
+                chunk.sparse_gradients(non_zeros, w, stride, dx.len());
+            });
+        }
+        let (sparse, shards) = (non_zeros.is_some(), weights.shards());
         chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            // SAFETY: every chunk has a range of its own.
+            let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
+            if sparse {
+                return state.row_adam(stride, &chunk.rows, &chunk.gradients, step);
+            }
             let mut own_dx = std::mem::take(&mut chunk.dx);
             own_dx.clear();
             own_dx.resize(dx.len(), 0.0);
-            // SAFETY: every chunk has a range of its own.
-            let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
             state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
             chunk.dx = own_dx;
         });
@@ -306,6 +340,23 @@ impl SparseLayer {
 }
 
 impl Chunk {
+    /// Gradients of the rows and of the layer's input (`B x stride`, `size` in all) from the input's non-zeros.
+    fn sparse_gradients(&mut self, non_zeros: &NonZeros, w: &[f32], stride: usize, size: usize) {
+        let (mut gradients, mut dx) = (std::mem::take(&mut self.gradients), std::mem::take(&mut self.dx));
+        gradients.clear();
+        gradients.resize(self.rows.len() * stride, 0.0);
+        dx.clear();
+        dx.resize(size, 0.0);
+        for ((row, range), gradient) in self.pairs().by_row().zip(gradients.chunks_exact_mut(stride)) {
+            let w = &w[row as usize * stride..][..stride];
+            for (&g, &sample) in self.values[range.clone()].iter().zip(&self.columns[range]) {
+                non_zeros.add_weights(sample, g, w, &mut dx[sample as usize * stride..][..stride]);
+                non_zeros.add(sample, g, gradient);
+            }
+        }
+        (self.gradients, self.dx) = (gradients, dx);
+    }
+
     /// Lists all `count` neurons as rows, those not active with no pairs.
     fn list_every_row(&mut self, count: usize) {
         let mut starts = Vec::with_capacity(count + 1);

@@ -9,6 +9,7 @@
 
 mod input;
 mod layer;
+mod non_zeros;
 mod optimiser;
 mod options;
 mod preset;
@@ -115,8 +116,11 @@ impl SparseCpu {
 
 impl Net {
     fn new(settings: &EngineSettings, options: &Options, initial: &Parameters) -> Result<Self, EngineError> {
-        let layers: Vec<_> =
-            initial.layers[1..].iter().map(|layer| SparseLayer::new(layer, options)).collect::<Result<_, _>>()?;
+        let layers: Vec<_> = initial.layers[1..]
+            .iter()
+            .enumerate()
+            .map(|(index, layer)| SparseLayer::new(layer, index > 0 && options.skips_hidden(), options))
+            .collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
             let below = layers.len() - 1 - index;
@@ -440,8 +444,8 @@ impl Totals {
         self.stats.samples += samples as u64;
         self.stats.device_time += time;
         self.loss += loss;
-        let mut work = |pairs: usize, rows: usize, width: usize| {
-            self.stats.flops += (6 * pairs * width + 12 * rows * width) as f64;
+        let mut work = |products: usize, rows: usize, width: usize| {
+            self.stats.flops += (6 * products + 12 * rows * width) as f64;
             self.stats.bytes += (7 * 4 * rows * width) as f64;
         };
         let last = net.layers.len() - 1;
@@ -449,12 +453,13 @@ impl Totals {
             match &net.shared {
                 Some((_, shared)) if index == last => {
                     let rows = if net.dense_rows { layer.weights.rows } else { shared.neurons() };
-                    work(samples * shared.neurons(), rows, layer.weights.width);
+                    work(samples * shared.neurons() * layer.weights.width, rows, layer.weights.width);
                 }
-                _ => work(layer.pair_count(), layer.moved(), layer.weights.width),
+                _ => work(layer.products(), layer.moved(), layer.weights.width),
             }
         }
-        work(net.input.touched_entries(), net.input.touched_rows(), net.input.weights.width);
+        let width = net.input.weights.width;
+        work(net.input.touched_entries() * width, net.input.touched_rows(), width);
         if let Some((selection, shared)) = &net.shared {
             self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
             self.labels += (samples * selection.labels) as u64;

@@ -144,6 +144,11 @@ impl Options {
         Ok(Self { output, preset, ..options })
     }
 
+    /// Whether hidden layers above the first skip neurons.
+    pub fn skips_hidden(&self) -> bool {
+        self.hidden.as_ref().is_some_and(|hidden| hidden.selection != Output::All)
+    }
+
     /// The selection of the neuron-major layer that lies `below` layers below the output.
     pub fn selection(
         &self,
