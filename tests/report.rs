@@ -260,6 +260,80 @@ fn the_same_engine_twice_is_told_apart() {
     assert!(text.contains("lsh-cpu, batch 128") && text.contains("lsh-cpu, batch 256"), "{text}");
 }
 
+/// The verdicts of `README.md`, by claim.
+fn verdicts(summary: &Summary) -> std::collections::BTreeMap<String, String> {
+    let text = fs::read_to_string(&summary.readme).unwrap();
+    let section = text.split("## Claims").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(|line| line.split(" | ").map(|cell| cell.trim_start_matches("| ").to_string()).collect::<Vec<_>>())
+        .map(|cells| (cells[0].clone(), cells[3].clone()))
+        .collect()
+}
+
+#[test]
+fn claims_are_ruled_from_records_and_lose_their_verdict_with_them() {
+    let counted = |row: Row| Row {
+        active_mean: Some(100.0),
+        labels: Some(100_000),
+        flops_per_step: Some(1e8),
+        bytes_per_step: Some(1e5),
+        ..row
+    };
+    let mut rows = runs("moby", "dense-cpu", 0.8, 0.1);
+    rows.extend(runs("moby", "lsh-cpu", 0.8, 0.01).into_iter().map(counted));
+    rows.extend(runs("moby", "sparse-cpu:uniform", 0.5, 0.01).into_iter().map(counted));
+    let of = |rows: &[Row]| verdicts(&Bench::new(rows).render().0);
+    let all = of(&rows);
+    for (claim, verdict) in [
+        ("S01", "not measured"),
+        ("S04", "holds"),
+        ("S05", "holds"),
+        ("S06", "holds"),
+        ("S08", "holds"),
+        ("S09", "holds in part"),
+        ("S24", "not measured"),
+        ("C09", "does not hold"),
+        ("C16", "holds"),
+        ("C17", "does not hold"),
+    ] {
+        assert_eq!(all[claim], verdict, "{claim}");
+    }
+    // Slower on another data set: in part. Without the uniform engine, the dense one, or anything: not measured.
+    let mut mixed = rows.clone();
+    mixed.extend(runs("webster", "dense-cpu", 0.8, 0.01));
+    mixed.extend(runs("webster", "lsh-cpu", 0.8, 0.1));
+    assert_eq!(of(&mixed)["S04"], "holds in part");
+    rows.retain(|row| row.engine != "sparse-cpu:uniform");
+    assert_eq!(of(&rows)["C09"], "not measured");
+    rows.retain(|row| row.engine != "dense-cpu");
+    let lonely = of(&rows);
+    assert!(["S04", "S06", "C17"].iter().all(|claim| lonely[*claim] == "not measured"));
+    assert_eq!(lonely["S08"], "holds");
+}
+
+#[test]
+fn a_rerun_with_other_settings_replaces_all_of_the_former() {
+    let mut rows = runs("moby", "lsh-cpu", 0.8, 0.01);
+    // A fourth seed at another hidden width, which has no column of its own.
+    rows.extend(run("moby", "lsh-cpu", 4, 0.5, 0.02).into_iter().map(|row| Row { settings: "other".into(), ..row }));
+    let text = table(&rows);
+    let line = text.lines().find(|line| line.starts_with("moby")).unwrap();
+    let cells: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(&cells[..4], ["moby", "lsh-cpu", "1", "0.500"], "{text}");
+}
+
+#[test]
+fn figures_of_an_earlier_report_are_removed_and_nothing_else() {
+    let bench = Bench::new(&three_engines());
+    let folder = bench.folder.path().join("reports/figures");
+    fs::create_dir_all(&folder).unwrap();
+    for name in ["old.svg", "old.csv", "notes.md"] {
+        fs::write(folder.join(name), "x").unwrap();
+    }
+    bench.render();
+    assert!(!folder.join("old.svg").exists() && !folder.join("old.csv").exists() && folder.join("notes.md").exists());
+}
+
 #[test]
 fn names_from_records_cannot_break_the_page() {
     let wild = "<script>alert(1)</script>|`*[x](http://evil)";
@@ -353,4 +427,16 @@ fn well_formed(path: &Path, text: &str) {
         }
     }
     assert!(open.is_empty(), "{}: {open:?} are not closed", path.display());
+}
+
+#[test]
+fn projections_keep_the_share_and_say_what_they_are() {
+    // 1 GFLOP in 100 ms is 5 % of 200 GFLOP/s; at 5 % of 4.4 TFLOP/s it takes 4.5 ms.
+    let bench = Bench::new(&three_engines());
+    let (summary, page) = bench.render();
+    assert!(page.contains("Computed, not measured"));
+    let readme = fs::read_to_string(&summary.readme).unwrap();
+    assert!(readme.contains("| moby | dense-cpu | 100 | 5 % | 44-core Xeon | 4.55 |"), "{readme}");
+    assert!(readme.contains("| moby | lsh-cpu | 10.0 | 50 % | 44-core Xeon | 0.455 |"), "{readme}");
+    assert!(!readme.contains("| V100 |"), "no GPU ran");
 }

@@ -22,6 +22,7 @@ pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tal
         experiment: harness.experiment.id(harness.options.scale),
         dataset: plan.entry.source.clone(),
         fingerprint: format!("{:016x}", plan.data.fingerprint),
+        labels: Some(shape.labels as u64),
         engine: plan.engine.label().into(),
         options: serde_json::to_string(&plan.engine.options)?,
         seed: plan.seed,
@@ -34,7 +35,9 @@ pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tal
         ..Row::default()
     };
     let (engine, dataset, seed) = (plan.engine.label(), plan.entry.source.as_str(), plan.seed);
-    if let Some(end) = harness.earlier.iter().find(|row| ends(row) && row.settings == identity.settings) {
+    if let Some(end) =
+        harness.earlier.iter().find(|row| ends(row) && row.settings == identity.settings && row.seed == plan.seed)
+    {
         harness.observer.observe(Event::Resumed { engine, dataset, seed });
         return Ok((Tally { resumed: 1, ..Tally::default() }, end.p1));
     }
@@ -55,13 +58,13 @@ fn ends(row: &Row) -> bool {
     row.status == "ok" && row.evaluation == "full" && row.inference == "dense"
 }
 
-/// Equal for two runs that must give the same row but for time and noise.
+/// Equal for runs that differ in nothing but their seed.
 fn settings_hash(harness: &Harness<'_>, plan: &Plan<'_>, training: &Training) -> io::Result<String> {
     let run = &harness.experiment.run;
     let everything = serde_json::to_string(&(
         (&harness.experiment.name, harness.options.scale, &harness.options.identity, harness.options.allow_software),
         (&plan.entry.source, plan.data.fingerprint, plan.rows.len(), plan.limits, plan.stage),
-        (&harness.experiment.network, training, plan.engine, plan.seed, plan.threads),
+        (&harness.experiment.network, training, plan.engine, plan.threads),
         (run.evaluations, run.early_evaluations, plan.judge.sample.len(), plan.judge.all.len()),
     ))?;
     Ok(format!("{:016x}", xxhash_rust::xxh3::xxh3_64(everything.as_bytes())))

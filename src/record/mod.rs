@@ -22,7 +22,7 @@ mod write;
 pub use clock::{now, today};
 pub use machine::{Adapter, Build, Cache, Cpu, Machine, machine_label};
 pub use read::{File, Records, read_dir, read_file};
-pub use write::Writer;
+pub use write::{Writer, columns};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -53,6 +53,8 @@ pub struct Row {
     pub dataset: String,
     /// Fingerprint of the data's content, hexadecimal.
     pub fingerprint: String,
+    /// L: output neurons.
+    pub labels: Option<u64>,
     /// Engine as named in curves: the TOML's `label`, or the engine's name.
     pub engine: String,
     /// The engine's options that differ from its defaults, as compact JSON.
@@ -63,8 +65,8 @@ pub struct Row {
     pub learning_rate: f32,
     /// `train`, or `search` for rows of a learning-rate search.
     pub stage: String,
-    /// Hash of everything that was set, program revision and machine included. A run that was killed and repeated
-    /// leaves rows twice: of equal settings, those from the last step 0 on count.
+    /// Hash of everything that was set but the seed, program revision and machine included. A run that was killed and
+    /// repeated leaves rows twice: of equal settings and seed, those from the last step 0 on count.
     pub settings: String,
     // What happened.
     /// `ok`, `skipped`, `failed`, `interrupted`.

@@ -1,15 +1,14 @@
-//! Axes: from data to places, and where the ticks go.
+//! Where the ticks of an axis go, and what they say.
 
 use super::statistics::thousands;
+use super::svg::text_width;
 
-/// Maps values to places along one side of a plot.
+/// The values an axis shows.
 #[derive(Clone, Copy, Debug)]
-pub struct Scale {
+pub struct Span {
     pub log: bool,
-    from: f64,
-    to: f64,
-    start: f64,
-    end: f64,
+    pub from: f64,
+    pub to: f64,
 }
 
 /// A mark on an axis; minor ones have no text.
@@ -19,32 +18,48 @@ pub struct Tick {
     pub text: String,
 }
 
-impl Scale {
-    /// Covers `from..=to` of the data by `start..=end` of the drawing. A logarithmic scale is for positive values.
-    pub fn new(log: bool, (from, to): (f64, f64), (start, end): (f64, f64)) -> Self {
-        let (from, to) = if log { (from.log10(), to.log10()) } else { (from, to) };
-        let (from, to) = if to > from { (from, to) } else { (from - 0.5, to + 0.5) };
-        Self { log, from, to, start, end }
+impl Span {
+    /// Of data from one value to another; a single value gets room on both sides. A logarithmic one is for positive
+    /// values.
+    pub fn new(log: bool, (from, to): (f64, f64)) -> Self {
+        let (from, to) = match (to > from, log) {
+            (true, _) => (from, to),
+            (false, true) => (from / 3.0, from * 3.0),
+            (false, false) => (from - 0.5, from + 0.5),
+        };
+        Self { log, from, to }
     }
 
-    /// Where a value goes.
-    pub fn at(&self, value: f64) -> f64 {
-        let value = if self.log { value.log10() } else { value };
-        self.start + (self.end - self.start) * (value - self.from) / (self.to - self.from)
-    }
-
-    /// Marks within the scale, about `count` of them with text.
+    /// Marks within the span, about `count` of them with text.
     pub fn ticks(&self, count: usize) -> Vec<Tick> {
         if self.log { self.decades(count) } else { steps(self.from, self.to, count) }
     }
 
+    /// The same, without texts that would touch each other, or stand out at the end, on an axis of this width.
+    pub fn ticks_along(&self, count: usize, width: f64) -> Vec<Tick> {
+        let scale = |value: f64| if self.log { value.ln() } else { value };
+        let place = |value: f64| width * (scale(value) - scale(self.from)) / (scale(self.to) - scale(self.from));
+        let mut free = f64::NEG_INFINITY;
+        let mut ticks = self.ticks(count);
+        for tick in ticks.iter_mut().filter(|tick| !tick.text.is_empty()) {
+            let (at, half) = (place(tick.value), text_width(&tick.text) / 2.0);
+            if at - half < free || at + half > width + 14.0 {
+                tick.text.clear();
+            } else {
+                free = at + half + 4.0;
+            }
+        }
+        ticks
+    }
+
     fn decades(&self, count: usize) -> Vec<Tick> {
-        let inside = |value: f64| (self.from - 1e-9..=self.to + 1e-9).contains(&value.log10());
-        let first = self.from.floor() as i32;
-        let decades = first..=self.to.ceil() as i32;
+        let (from, to) = (self.from.log10(), self.to.log10());
+        let inside = |value: f64| (from - 1e-9..=to + 1e-9).contains(&value.log10());
+        let first = from.floor() as i32;
+        let decades = first..=to.ceil() as i32;
         let whole = decades.clone().filter(|&decade| inside(10f64.powi(decade))).count();
-        if whole == 0 && self.to - self.from < 0.5 {
-            return steps(10f64.powf(self.from), 10f64.powf(self.to), count);
+        if whole == 0 && to - from < 0.5 {
+            return steps(self.from, self.to, count);
         }
         let named: &[i32] = match whole {
             0..=1 => &[1, 2, 5],
@@ -103,21 +118,28 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_inside() {
-        let linear = Scale::new(false, (0.03, 0.97), (0.0, 100.0));
+        let linear = Span::new(false, (0.03, 0.97));
         assert_eq!(texts(&linear.ticks(5)), ["0.2", "0.4", "0.6", "0.8"]);
-        let log = Scale::new(true, (0.05, 200.0), (0.0, 100.0));
+        let log = Span::new(true, (0.05, 200.0));
         assert_eq!(texts(&log.ticks(6)), ["0.1", "1", "10", "100"]);
-        let narrow = Scale::new(true, (3.0, 60.0), (0.0, 100.0));
+        let narrow = Span::new(true, (3.0, 60.0));
         assert_eq!(texts(&narrow.ticks(6)), ["5", "10", "20", "50"]);
-        let tiny = Scale::new(true, (21.0, 29.0), (0.0, 100.0));
+        let tiny = Span::new(true, (21.0, 29.0));
         assert_eq!(texts(&tiny.ticks(4)), ["22", "24", "26", "28"]);
-        assert!((log.at(0.05) - 0.0).abs() < 1e-9 && (log.at(200.0) - 100.0).abs() < 1e-9);
     }
 
     #[test]
-    fn a_single_value_has_a_scale_too() {
-        let scale = Scale::new(true, (3.0, 3.0), (0.0, 100.0));
-        assert!((scale.at(3.0) - 50.0).abs() < 1e-9);
-        assert!(!scale.ticks(5).is_empty());
+    fn a_single_value_has_an_axis_too() {
+        for log in [false, true] {
+            let span = Span::new(log, (3.0, 3.0));
+            assert!(span.from < 3.0 && span.to > 3.0 && !texts(&span.ticks(5)).is_empty());
+        }
+    }
+
+    #[test]
+    fn texts_that_would_touch_are_left_out() {
+        let span = Span::new(false, (0.0, 100_000.0));
+        assert_eq!(texts(&span.ticks_along(5, 1000.0)).len(), 6);
+        assert_eq!(texts(&span.ticks_along(5, 100.0)), ["0", "60,000"]);
     }
 }

@@ -1,9 +1,13 @@
 //! Bars: one a contestant, lying, so that names are read level; in one colour, or stacked from phases.
 
-use super::axis::Scale;
+use super::axis::{Span, Tick};
+use super::canvas::{AXIS, Canvas, GRID, Mark, Ticked, face, pixels, units};
 use super::statistics::{Spread, number};
 use super::style::{PHASES, Style};
-use super::svg::{Anchor, Drawing, text_width};
+use super::svg::{Anchor, Drawing, shorten, text_width};
+use plotters::chart::ChartBuilder;
+use plotters::coord::types::RangedCoordf64;
+use plotters::drawing::IntoDrawingArea;
 
 /// One panel of bars.
 #[derive(Clone, Debug)]
@@ -27,53 +31,93 @@ const WIDTH: f64 = 420.0;
 const RIGHT: f64 = 56.0;
 const TOP: f64 = 30.0;
 const ROW: f64 = 30.0;
+const BOTTOM: f64 = 42.0;
+
+impl Bar {
+    /// The bar and its whisker, or its parts one after another; a row is 1 high.
+    fn marks(&self, row: f64, stacked: bool) -> Vec<Mark> {
+        let (top, middle, bottom) = (row + 0.17, row + 0.5, row + 0.83);
+        let Spread { median, min, max, .. } = self.total;
+        let mut marks = Vec::new();
+        if self.parts.is_empty() {
+            let tip = format!("{}: {}", self.name, self.total.text(number));
+            marks.push(Mark::bar(format!("f-{}", self.style.class()), [(0.0, top), (median, bottom)], tip));
+        }
+        let mut from = 0.0;
+        for &(phase, part) in &self.parts {
+            let tip = format!("{}, {phase}: {}", self.name, number(part));
+            marks.push(Mark::bar(format!("p-{phase}"), [(from, top), (from + part, bottom)], tip));
+            from += part;
+        }
+        if max > min && !stacked {
+            marks.push(Mark::line("whisker", vec![(min, middle), (max, middle)]));
+            for edge in [min, max] {
+                marks.push(Mark::line("whisker", vec![(edge, middle - 0.13), (edge, middle + 0.13)]));
+            }
+        }
+        marks
+    }
+}
 
 impl Bars {
     pub fn draw(&self) -> Drawing {
-        let stacked = self.bars.iter().any(|bar| !bar.parts.is_empty());
+        const IN_MEMORY: &str = "drawing into memory does not fail";
+        let stacked = self.stacked();
         let legend = if stacked { self.legend() } else { Drawing::default() };
-        let bottom = TOP + ROW * self.bars.len() as f64 + 4.0;
-        let mut drawing = Drawing::new(WIDTH, bottom + 42.0 + legend.height);
-        let left = self.bars.iter().map(|bar| text_width(&bar.name)).fold(40.0, f64::max).min(190.0) + 14.0;
+        let count = self.bars.len() as f64;
+        let bottom = TOP + ROW * count + 4.0;
+        let mut drawing = Drawing::new(WIDTH, bottom + BOTTOM);
+        let names: Vec<String> = self.bars.iter().map(|bar| shorten(&bar.name, 190.0)).collect();
+        let left = names.iter().map(|name| text_width(name)).fold(40.0, f64::max) + 14.0;
         let right = WIDTH - RIGHT;
         let most = self.bars.iter().map(|bar| bar.total.max).fold(0.0, f64::max);
-        let x = Scale::new(false, (0.0, if most > 0.0 { most } else { 1.0 }), (left, right));
+        let x = Span::new(false, (0.0, if most > 0.0 { most } else { 1.0 }));
+        let row = |(i, name): (usize, &String)| Tick { value: i as f64 + 0.5, text: name.clone() };
+        let rows: Vec<Tick> = names.iter().enumerate().map(row).collect();
         drawing.text("title", ((left + right) / 2.0, 17.0), Anchor::Middle, &self.title);
-        for tick in x.ticks(5) {
-            let at = x.at(tick.value);
-            drawing.line("grid", (at, TOP), (at, bottom));
-            drawing.text("tick", (at, bottom + 14.0), Anchor::Middle, &tick.text);
+        let area = Canvas(&mut drawing).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin_top(pixels(TOP))
+            .margin_right(pixels(RIGHT))
+            .margin_bottom(pixels(6.0))
+            .x_label_area_size(pixels(BOTTOM - 6.0))
+            .y_label_area_size(pixels(left))
+            .build_cartesian_2d(
+                Ticked::<RangedCoordf64>::new(x.from..x.to, &x.ticks_along(5, right - left)),
+                Ticked::<RangedCoordf64>::new(count..0.0, &rows),
+            )
+            .expect(IN_MEMORY);
+        chart
+            .configure_mesh()
+            .disable_y_mesh()
+            .max_light_lines(0)
+            .bold_line_style(GRID)
+            .axis_style(AXIS)
+            .set_all_tick_mark_size(pixels(4.0))
+            .x_label_style(face("tick"))
+            .y_label_style(face("label"))
+            .axis_desc_style(face("label"))
+            .x_desc(&self.x_label)
+            .draw()
+            .expect(IN_MEMORY);
+        let rows = || self.bars.iter().enumerate().map(|(i, bar)| (i as f64, bar));
+        chart.draw_series(rows().flat_map(|(row, bar)| bar.marks(row, stacked))).expect(IN_MEMORY);
+        let ends: Vec<(f64, f64)> = rows()
+            .map(|(row, bar)| if stacked { (bar.total.median, row) } else { (bar.total.max, row) })
+            .map(|(end, row)| units(chart.backend_coord(&(end, row + 0.5))))
+            .collect();
+        drop(chart);
+        drop(area);
+        for ((x, y), bar) in ends.into_iter().zip(&self.bars) {
+            drawing.text("tick", (x + 6.0, y + 4.0), Anchor::Start, &number(bar.total.median));
         }
-        for (i, bar) in self.bars.iter().enumerate() {
-            let top = TOP + ROW * i as f64 + 6.0;
-            let height = ROW - 10.0;
-            let middle = top + height / 2.0;
-            drawing.text("label", (left - 8.0, middle + 4.0), Anchor::End, &bar.name);
-            let (class, total) = (bar.style.class(), bar.total);
-            if bar.parts.is_empty() {
-                let tip = format!("{}: {}", bar.name, total.text(number));
-                drawing.rect(&format!("f-{class}"), left, top, x.at(total.median) - left, height, &tip);
-            }
-            let mut from = 0.0;
-            for &(phase, part) in &bar.parts {
-                let tip = format!("{}, {phase}: {}", bar.name, number(part));
-                drawing.rect(&format!("p-{phase}"), x.at(from), top, x.at(from + part) - x.at(from), height, &tip);
-                from += part;
-            }
-            let mut end = x.at(total.median);
-            if total.max > total.min && !stacked {
-                drawing.line("whisker", (x.at(total.min), middle), (x.at(total.max), middle));
-                for edge in [total.min, total.max] {
-                    drawing.line("whisker", (x.at(edge), middle - 4.0), (x.at(edge), middle + 4.0));
-                }
-                end = x.at(total.max);
-            }
-            drawing.text("tick", (end + 6.0, middle + 4.0), Anchor::Start, &number(total.median));
-        }
-        drawing.line("axis", (left, TOP), (left, bottom));
-        drawing.text("label", ((left + right) / 2.0, bottom + 33.0), Anchor::Middle, &self.x_label);
-        drawing.place((0.0, bottom + 42.0), &legend);
+        drawing.place((0.0, drawing.height), &legend);
+        drawing.height += legend.height;
         drawing
+    }
+
+    fn stacked(&self) -> bool {
+        self.bars.iter().any(|bar| !bar.parts.is_empty())
     }
 
     /// The phases that occur, in order, as many a line as fit.

@@ -1,7 +1,9 @@
 //! What stands in the report, in order, before it is given a form.
 
+use super::claims;
 use super::document::{Block, Table, plain};
 use super::figures::{self, Figure};
+use super::projection;
 use super::published;
 use super::runs::{Study, studies as order};
 use super::statistics::{number, times};
@@ -26,7 +28,7 @@ impl Contents {
     /// Everything these studies say; links to records are written as seen from `out`.
     pub fn of(studies: &[Study], records: &Records, out: &Path) -> Self {
         debug_assert_eq!(studies.len(), order(records).len());
-        let mut blocks = Vec::new();
+        let mut blocks = claims::blocks(studies);
         let mut lead = None;
         for (i, study) in studies.iter().enumerate() {
             let twins = studies.iter().filter(|other| other.experiment == study.experiment).count();
@@ -129,6 +131,7 @@ fn study_blocks(study: &Study, prefix: &str, drawn: Vec<Figure>, leads: bool, bl
              sample at the last evaluation, with the 5th and 95th percentile. {roofline}"
         )));
         blocks.push(Block::Table(table));
+        projection::blocks(study, prefix, blocks);
     }
     if let Some(table) = tables::search(study, &format!("{prefix}-search")) {
         blocks.push(Block::Subsection("Learning rates".into()));

@@ -9,11 +9,14 @@
 
 mod axis;
 mod bars;
+mod canvas;
+mod claims;
 mod contents;
 mod document;
 mod figures;
 mod page;
 mod plot;
+mod projection;
 mod published;
 mod runs;
 mod splice;
@@ -78,6 +81,7 @@ pub fn render(results: &[PathBuf], out: &Path) -> Result<Summary, ReportError> {
     let studies = runs::studies(&records);
     let folder = out.join("figures");
     fs::create_dir_all(&folder).map_err(ReportError::io(&folder))?;
+    clear(&folder)?;
     let contents = contents::Contents::of(&studies, &records, out);
 
     let mut figures = Vec::new();
@@ -128,6 +132,18 @@ fn read(results: &[PathBuf]) -> Result<Records, ReportError> {
         return Err(ReportError::NoRecords(names.join(", ")));
     }
     Ok(all)
+}
+
+/// Removes the figures of an earlier report, so that none is left of an experiment that is no longer in the records.
+fn clear(folder: &Path) -> Result<(), ReportError> {
+    for entry in fs::read_dir(folder).map_err(ReportError::io(folder))? {
+        let path = entry.map_err(ReportError::io(folder))?.path();
+        let ours = path.extension().is_some_and(|ending| ending == "svg" || ending == "csv");
+        if ours && path.is_file() {
+            fs::remove_file(&path).map_err(ReportError::io(&path))?;
+        }
+    }
+    Ok(())
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ReportError> {

@@ -1,10 +1,16 @@
 //! Curves of accuracy, in the style of SLIDE's figures: small panels, thin lines without markers, the data set as
 //! title, the legend inside.
 
-use super::axis::Scale;
+use super::axis::Span;
+use super::canvas::{AXIS, Canvas, GRID, Mark, Ticked, face, pixels, units};
 use super::statistics::{Point, number, share};
 use super::style::Style;
-use super::svg::{Anchor, DASHES, Drawing, text_width};
+use super::svg::{Anchor, DASHES, Drawing, shorten, text_width};
+use plotters::chart::ChartBuilder;
+use plotters::coord::combinators::{IntoLogRange, LogCoord};
+use plotters::coord::ranged1d::Ranged;
+use plotters::coord::types::RangedCoordf64;
+use plotters::drawing::IntoDrawingArea;
 
 /// One panel of curves.
 #[derive(Clone, Debug)]
@@ -28,6 +34,38 @@ pub struct Series {
 }
 
 impl Series {
+    /// A piece of the line and its name.
+    fn key(&self, drawing: &mut Drawing, (x, y): (f64, f64)) {
+        drawing.line(&self.line_class(), (x, y), (x + 22.0, y));
+        drawing.text("small", (x + 28.0, y + 4.0), Anchor::Start, &shorten(&self.name, WIDTH - 50.0));
+    }
+
+    /// Points to draw; a logarithmic axis has no place for what lies at 0.
+    fn visible(&self, log: bool) -> impl DoubleEndedIterator<Item = &Point> {
+        self.points.iter().filter(move |p| p.x.is_finite() && p.median.is_finite() && (!log || p.x > 0.0))
+    }
+
+    fn median(&self, log: bool) -> Vec<(f64, f64)> {
+        self.visible(log).map(|point| (point.x, point.median)).collect()
+    }
+
+    /// The band from minimum to maximum, the line of medians, and a dot where it ends.
+    fn marks(&self, log: bool) -> Vec<Mark> {
+        let class = self.style.class();
+        let mut marks = Vec::new();
+        if self.visible(log).any(|point| point.max > point.min) {
+            let upper = self.visible(log).map(|point| (point.x, point.max));
+            let lower = self.visible(log).rev().map(|point| (point.x, point.min));
+            marks.push(Mark::area(format!("band f-{class}"), upper.chain(lower).collect()));
+        }
+        marks.push(Mark::line(self.line_class(), self.median(log)));
+        if let (Some(end), false) = (self.visible(log).last(), self.published) {
+            let tip = format!("{}: {} at {}", self.name, share(end.median), number(end.x));
+            marks.push(Mark::dot(format!("f-{class}"), (end.x, end.median), tip));
+        }
+        marks
+    }
+
     fn line_class(&self) -> String {
         let pattern = if self.published { "published".into() } else { format!("v{}", self.variant % DASHES.len()) };
         format!("line s-{} {pattern}", self.style.class())
@@ -40,6 +78,7 @@ const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
 const BOTTOM: f64 = 46.0;
+const IN_MEMORY: &str = "drawing into memory does not fail";
 
 impl Plot {
     /// Draws the panel with its x axis logarithmic or linear. A logarithmic axis leaves out what lies at 0.
@@ -47,8 +86,7 @@ impl Plot {
         let mut drawing = Drawing::new(WIDTH, HEIGHT);
         let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
         drawing.text("title", ((LEFT + right) / 2.0, 17.0), Anchor::Middle, &self.title);
-        let visible = |point: &&Point| point.x.is_finite() && point.median.is_finite() && (!log || point.x > 0.0);
-        let points = || self.series.iter().flat_map(|series| series.points.iter().filter(visible));
+        let points = || self.series.iter().flat_map(|series| series.visible(log));
         let range = |low: fn(&Point) -> f64, high: fn(&Point) -> f64| {
             points().fold((f64::INFINITY, f64::NEG_INFINITY), |(from, to), p| (from.min(low(p)), to.max(high(p))))
         };
@@ -59,53 +97,71 @@ impl Plot {
             drawing.text("small", middle, Anchor::Middle, "nothing was measured here");
             return drawing;
         }
-        let x_from = if log { x_from } else { x_from.min(0.0) };
+        let x = Span::new(log, (if log { x_from } else { x_from.min(0.0) }, x_to));
         let pad = ((y_to - y_from) * 0.05).max(0.004);
-        let x = Scale::new(log, (x_from, x_to), (LEFT, right - 6.0));
-        let y = Scale::new(false, ((y_from - pad).max(0.0), (y_to + pad).min(1.0)), (bottom, TOP));
-        self.axes(&mut drawing, x, y);
-        // Published curves behind ours, and of ours the first of the legend on top.
-        for published in [true, false] {
-            for series in self.series.iter().rev().filter(|series| series.published == published) {
-                let points: Vec<&Point> = series.points.iter().filter(visible).collect();
-                draw_series(&mut drawing, series, &points, x, y);
-            }
-        }
-        self.legend(&mut drawing, x, y, log);
+        let y = Span::new(false, ((y_from - pad).max(0.0), (y_to + pad).min(1.0)));
+        let lines = if log {
+            self.chart::<LogCoord<f64>>(&mut drawing, (x.from..x.to).log_scale(), x, y)
+        } else {
+            self.chart::<RangedCoordf64>(&mut drawing, x.from..x.to, x, y)
+        };
+        self.legend(&mut drawing, &lines);
         drawing
     }
 
-    fn axes(&self, drawing: &mut Drawing, x: Scale, y: Scale) {
-        let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-        for tick in y.ticks(5) {
-            let at = y.at(tick.value);
-            drawing.line("grid", (LEFT, at), (right, at));
-            drawing.text("tick", (LEFT - 6.0, at + 4.0), Anchor::End, &tick.text);
-        }
-        let mut free = f64::NEG_INFINITY;
-        for tick in x.ticks(6) {
-            let at = x.at(tick.value);
-            let long = if tick.text.is_empty() { 3.0 } else { 5.0 };
-            drawing.line("axis", (at, bottom), (at, bottom + long));
-            let half = text_width(&tick.text) / 2.0;
-            if !tick.text.is_empty() && at - half > free && at + half < WIDTH {
-                drawing.text("tick", (at, bottom + 17.0), Anchor::Middle, &tick.text);
-                free = at + half + 4.0;
+    /// Draws axes and curves; gives back where the curves run.
+    fn chart<X>(&self, drawing: &mut Drawing, scale: impl Into<X>, x: Span, y: Span) -> Vec<Vec<(f64, f64)>>
+    where
+        X: Ranged<ValueType = f64>,
+    {
+        let ticks = x.ticks_along(6, WIDTH - LEFT - RIGHT);
+        let area = Canvas(drawing).into_drawing_area();
+        let mut chart = ChartBuilder::on(&area)
+            .margin_top(pixels(TOP))
+            .margin_right(pixels(RIGHT))
+            .margin_left(pixels(4.0))
+            .margin_bottom(pixels(6.0))
+            .x_label_area_size(pixels(BOTTOM - 6.0))
+            .y_label_area_size(pixels(LEFT - 4.0))
+            .build_cartesian_2d(
+                Ticked::<X>::new(scale, &ticks),
+                Ticked::<RangedCoordf64>::new(y.from..y.to, &y.ticks(5)),
+            )
+            .expect(IN_MEMORY);
+        chart
+            .configure_mesh()
+            .disable_x_mesh()
+            .max_light_lines(0)
+            .bold_line_style(GRID)
+            .axis_style(AXIS)
+            .set_all_tick_mark_size(pixels(4.0))
+            .label_style(face("tick"))
+            .axis_desc_style(face("label"))
+            .x_desc(&self.x_label)
+            .y_desc(&self.y_label)
+            .draw()
+            .expect(IN_MEMORY);
+        // Published curves behind ours, and of ours the first of the legend on top.
+        for published in [true, false] {
+            for series in self.series.iter().rev().filter(|series| series.published == published) {
+                chart.draw_series(series.marks(x.log)).expect(IN_MEMORY);
             }
         }
-        drawing.polyline("axis", &[(LEFT, TOP), (LEFT, bottom), (right, bottom)]);
-        drawing.text("label", ((LEFT + right) / 2.0, HEIGHT - 8.0), Anchor::Middle, &self.x_label);
-        drawing.text_upwards("label", (13.0, (TOP + bottom) / 2.0), &self.y_label);
+        let place = |at: (f64, f64)| units(chart.backend_coord(&at));
+        let lines = self.series.iter().map(|series| series.median(x.log).into_iter().map(place).collect()).collect();
+        let minor: Vec<(f64, f64)> =
+            ticks.iter().filter(|tick| tick.text.is_empty()).map(|tick| place((tick.value, y.from))).collect();
+        drop(chart);
+        drop(area);
+        minor.into_iter().for_each(|(x, y)| drawing.line("axis", (x, y), (x, y + 2.5)));
+        lines
     }
 
-    /// Inside, at the lower right as in the paper; in the corner with the fewest points where that one is taken.
-    fn legend(&self, drawing: &mut Drawing, x: Scale, y: Scale, log: bool) {
+    /// Inside, at the lower right as in the paper or in another corner without curves; below where there is none.
+    fn legend(&self, drawing: &mut Drawing, lines: &[Vec<(f64, f64)>]) {
         let series: Vec<&Series> = self.series.iter().filter(|series| !series.points.is_empty()).collect();
-        if series.is_empty() {
-            return;
-        }
-        let width = series.iter().map(|series| text_width(&series.name)).fold(0.0, f64::max) + 40.0;
-        let width = width.min(WIDTH - LEFT - RIGHT - 20.0);
+        let entry = |series: &Series| text_width(&series.name) * 0.95 + 40.0;
+        let width = series.iter().map(|series| entry(series)).fold(0.0, f64::max);
         let height = series.len() as f64 * 16.0 + 6.0;
         let (right, bottom) = (WIDTH - RIGHT - 4.0, HEIGHT - BOTTOM - 5.0);
         let corners = [
@@ -114,32 +170,30 @@ impl Plot {
             (LEFT + 6.0, bottom - height),
             (right - width, TOP + 2.0),
         ];
-        let covered = |&(left, top): &(f64, f64)| {
-            let inside = |px: f64, py: f64| (left..=left + width).contains(&px) && (top..=top + height).contains(&py);
-            series
-                .iter()
-                .flat_map(|series| series.points.windows(2))
-                .flat_map(|pair| (0..8).map(move |i| (pair[0], pair[1], f64::from(i) / 8.0)))
-                .filter(|(a, b, _)| !log || (a.x > 0.0 && b.x > 0.0))
-                .filter(|(a, b, t)| {
-                    let between = |from: f64, to: f64| from + (to - from) * t;
-                    inside(between(x.at(a.x), x.at(b.x)), between(y.at(a.median), y.at(b.median)))
-                })
-                .count()
+        let free = |&(left, top): &(f64, f64)| {
+            let steps = lines.iter().flat_map(|line| line.windows(2));
+            left > LEFT
+                && !steps
+                    .flat_map(|pair| (0..=8).map(move |i| (pair[0], pair[1], f64::from(i) / 8.0)))
+                    .map(|(a, b, t)| (a.0 + (b.0 - a.0) * t, a.1 + (b.1 - a.1) * t))
+                    .any(|(x, y)| (left..=left + width).contains(&x) && (top..=top + height).contains(&y))
         };
-        let mut best = corners[0];
-        for corner in &corners[1..] {
-            if covered(corner) < covered(&best) {
-                best = *corner;
+        if let Some((left, top)) = corners.into_iter().find(free) {
+            drawing.rect("veil", left, top, width, height, "");
+            for (i, series) in series.iter().enumerate() {
+                series.key(drawing, (left + 6.0, top + 11.0 + i as f64 * 16.0));
             }
+            return;
         }
-        let (left, top) = best;
-        drawing.rect("veil", left, top, width, height, "");
-        for (i, series) in series.iter().enumerate() {
-            let middle = top + 11.0 + i as f64 * 16.0;
-            drawing.line(&series.line_class(), (left + 6.0, middle), (left + 28.0, middle));
-            drawing.text("small", (left + 34.0, middle + 4.0), Anchor::Start, &series.name);
+        let (mut x, mut y) = (14.0, HEIGHT + 4.0);
+        for series in series {
+            if x > 14.0 && x + entry(series) > WIDTH {
+                (x, y) = (14.0, y + 18.0);
+            }
+            series.key(drawing, (x, y));
+            x += entry(series) + 6.0;
         }
+        drawing.height = y + 12.0;
     }
 
     /// The curves in words, with numbers.
@@ -167,20 +221,5 @@ impl Plot {
             words += &range;
         }
         words
-    }
-}
-
-fn draw_series(drawing: &mut Drawing, series: &Series, points: &[&Point], x: Scale, y: Scale) {
-    let class = series.style.class();
-    if points.iter().any(|point| point.max > point.min) {
-        let upper = points.iter().map(|point| (x.at(point.x), y.at(point.max)));
-        let lower = points.iter().rev().map(|point| (x.at(point.x), y.at(point.min)));
-        drawing.area(&format!("band f-{class}"), &upper.chain(lower).collect::<Vec<_>>());
-    }
-    let line: Vec<(f64, f64)> = points.iter().map(|point| (x.at(point.x), y.at(point.median))).collect();
-    drawing.polyline(&series.line_class(), &line);
-    if let (Some(&end), Some(point), false) = (line.last(), points.last(), series.published) {
-        let tip = format!("{}: {} at {}", series.name, share(point.median), number(point.x));
-        drawing.dot(&format!("f-{class}"), end, &tip);
     }
 }

@@ -47,6 +47,8 @@ pub struct Contestant {
 #[derive(Clone, Debug, Default)]
 pub struct Run {
     pub seed: u64,
+    /// What the run was set to, as a hash.
+    pub settings: String,
     /// Evaluations on the sample, in time order.
     pub sample: Vec<Row>,
     /// The evaluation of the whole test set, at the end.
@@ -75,6 +77,10 @@ impl Axis {
 }
 
 impl Run {
+    fn of(row: &Row) -> Self {
+        Self { seed: row.seed, settings: row.settings.clone(), ..Self::default() }
+    }
+
     /// P@1 over an axis, ascending.
     pub fn points(&self, axis: Axis) -> Vec<(f64, f64)> {
         let mut points: Vec<(f64, f64)> = self.sample.iter().filter_map(|row| Some((axis.of(row)?, row.p1?))).collect();
@@ -295,8 +301,11 @@ impl Contestant {
         if row.p1.is_none() {
             return;
         }
+        if self.is_superseded_by(row) {
+            self.runs.clear();
+        }
         let at = self.runs.iter().position(|run| run.seed == row.seed).unwrap_or_else(|| {
-            self.runs.push(Run { seed: row.seed, ..Run::default() });
+            self.runs.push(Run::of(row));
             self.runs.len() - 1
         });
         let run = &mut self.runs[at];
@@ -306,11 +315,20 @@ impl Contestant {
             _ => {
                 // A step that goes back means that an interrupted run was started again.
                 if run.sample.last().is_some_and(|last| last.step >= row.step) {
-                    *run = Run { seed: row.seed, ..Run::default() };
+                    *run = Run::of(row);
                 }
                 run.sample.push(row.clone());
             }
         }
+    }
+
+    /// Whether settings that have no column of their own (hidden width, epochs, program) changed before this row, so that
+    /// the runs so far are another experiment's: the newest counts. Where every seed has a hash of its own, as in the
+    /// first records, only a seed that comes again tells.
+    fn is_superseded_by(&self, row: &Row) -> bool {
+        let differs = |run: &Run| run.settings != row.settings;
+        let shared = self.runs.len() > 1 && self.runs.iter().all(|run| run.settings == self.runs[0].settings);
+        self.runs.iter().any(|run| differs(run) && (shared || run.seed == row.seed))
     }
 
     /// Why it did not run or end, each reason once.

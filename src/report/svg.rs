@@ -153,6 +153,21 @@ pub fn text_width(text: &str) -> f64 {
         .sum()
 }
 
+/// A text cut, with an ellipsis, to about a width.
+pub fn shorten(text: &str, width: f64) -> String {
+    if text_width(text) <= width {
+        return text.into();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        if text_width(&short) + 14.0 > width {
+            break;
+        }
+        short.push(c);
+    }
+    short.trim_end().to_string() + "…"
+}
+
 /// Style rules that do not depend on the theme.
 pub fn shapes() -> String {
     let mut rules = String::from(
