@@ -243,7 +243,7 @@ fn lost_additions_are_told() {
     };
     assert_eq!(told("deterministic", 2), None);
     let samples: usize = problem().batches(STEPS).iter().map(|batch| batch.len()).sum();
-    let entries: usize = problem().batches(STEPS).iter().map(|batch| non_zeros(batch)).sum();
+    let entries: usize = problem().batches(STEPS).iter().map(non_zeros).sum();
     let none = format!("0 of {}", 600 * samples + entries);
     assert_eq!(told("racy", 1).as_ref(), Some(&none));
     assert_eq!(told("atomic", 3).as_ref(), Some(&none));
