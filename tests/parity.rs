@@ -9,7 +9,15 @@ use slidebench::network::{Init, Parameters, Rows, Shape};
 /// Engines held to the reference, with the options each is tried with. One line an engine.
 const CONTESTANTS: &[(&str, &[&str])] = &[
     ("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"]),
-    ("sparse-cpu:all", &[""]),
+    (
+        "sparse-cpu:all",
+        &[
+            "",
+            "output-rows = \"dense\"",
+            "sums = \"atomic\"",
+            "hidden = { selection = \"lsh\", hashed = { fill = \"independent\", floor = 1000000 } }",
+        ],
+    ),
     // So many draws that every neuron is among them.
     ("sparse-cpu:uniform", &["shared = true\ncount = 100000"]),
     // The fill reaches every neuron.

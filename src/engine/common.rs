@@ -10,6 +10,12 @@ pub fn cpu_model() -> String {
     system.cpus().first().map_or_else(|| "unknown CPU".into(), |cpu| cpu.brand().trim().to_string())
 }
 
+/// How much of an engine's weights and state lies on huge pages, for its notes.
+pub fn huge_pages_note(huge: Option<usize>, of: u64) -> Option<(String, String)> {
+    let mib = |bytes: u64| bytes >> 20;
+    huge.map(|huge| ("huge pages".into(), format!("{} of {} MiB", mib(huge as u64), mib(of))))
+}
+
 /// A slice that parallel tasks write in places of their own, where the places are not equal chunks.
 #[derive(Clone, Copy, Debug)]
 pub struct Shards<'a, T> {

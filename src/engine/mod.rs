@@ -65,6 +65,8 @@ pub struct ActiveStats {
     pub candidates: f64,
     /// Distinct neurons the whole batch touched, mean a step.
     pub distinct: f64,
+    /// Share of the neurons with the largest logits that were active, true labels left out; where it was sampled.
+    pub recall: Option<f64>,
 }
 
 /// What happened since the last [`Engine::finish`].
@@ -196,6 +198,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "sparse-cpu:uniform",
         summary: "Random neurons in place of hashed ones: sampled softmax.",
         build: sparse_cpu::build_uniform,
+    },
+    Entry {
+        name: "sparse-cpu:best",
+        summary: "The quickest way to a given P@1: uniform negatives shared by the batch, corrected, in bf16.",
+        build: sparse_cpu::build_best,
     },
     Entry {
         name: "sparse-cpu:frequency",

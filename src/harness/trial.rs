@@ -234,6 +234,7 @@ impl Trial<'_, '_> {
             row.active_fill = Some(active.fill);
             row.candidates = Some(active.candidates);
             row.distinct = Some(active.distinct);
+            row.recall = active.recall;
         }
     }
 

@@ -114,6 +114,8 @@ pub struct Row {
     pub active_fill: Option<f64>,
     pub candidates: Option<f64>,
     pub distinct: Option<f64>,
+    /// Share of the true top neurons that were active, where sampled.
+    pub recall: Option<f64>,
     pub flops_per_step: Option<f64>,
     pub bytes_per_step: Option<f64>,
     // Where.

@@ -53,6 +53,8 @@ pub struct HashedSettings {
     pub fill: Fill,
     /// The fill tops active neurons up to this number, true labels included.
     pub floor: usize,
+    /// Only samples with fewer active neurons than this are filled; none: all below the floor.
+    pub fill_below: Option<usize>,
     /// Steps that share a fill, for `repeating`.
     pub fill_period: u64,
 }
@@ -66,6 +68,7 @@ impl Default for HashedSettings {
             threshold: 2,
             fill: Fill::Off,
             floor: 1000,
+            fill_below: None,
             fill_period: 5,
         }
     }
@@ -145,6 +148,9 @@ impl Lsh {
     }
 
     fn fill(&self, step: u64, sample: usize, marks: &mut Marks<'_>, counts: &mut Counts) {
+        if self.settings.fill_below.is_some_and(|below| counts.active() as usize >= below) {
+            return;
+        }
         let floor = self.settings.floor.min(self.neurons);
         let mut missing = (floor as u32).saturating_sub(counts.active());
         match self.settings.fill {

@@ -101,6 +101,12 @@ impl ActiveSets {
         self.samples
     }
 
+    /// Whether `neuron` is active for `sample`.
+    pub fn contains(&self, sample: usize, neuron: u32) -> bool {
+        let bytes: &[u8] = bytemuck::cast_slice(&self.groups[sample / GROUP]);
+        bytes[neuron as usize] >> (sample % GROUP) & 1 == 1
+    }
+
     /// Counts by sample.
     pub fn counts(&self) -> &[Counts] {
         &self.counts

@@ -214,6 +214,11 @@ impl InputLayer {
         }
     }
 
+    /// Bytes of weights and moments that lie on huge pages; none where it cannot be told.
+    pub fn huge_bytes(&self) -> Option<usize> {
+        Some(self.w.huge_bytes()? + self.m.huge_bytes()? + self.v.huge_bytes()?)
+    }
+
     pub fn bytes(&self) -> u64 {
         12 * (self.w.len() + self.bias.len()) as u64 + 4 * self.inputs as u64
     }

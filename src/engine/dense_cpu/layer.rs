@@ -337,6 +337,11 @@ impl NeuronLayer {
         }
     }
 
+    /// Bytes of weights and moments that lie on huge pages; none where it cannot be told.
+    pub fn huge_bytes(&self) -> Option<usize> {
+        Some(self.w.huge_bytes()? + self.m.huge_bytes()? + self.v.huge_bytes()?)
+    }
+
     pub fn bytes(&self) -> u64 {
         12 * (self.w.len() + self.bias.len()) as u64
     }

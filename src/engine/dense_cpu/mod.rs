@@ -20,7 +20,7 @@ mod input;
 mod layer;
 mod softmax;
 
-use super::common::cpu_model;
+use super::common::{cpu_model, huge_pages_note};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
@@ -224,6 +224,14 @@ fn loaded(network: &mut Option<Network>) -> Result<&mut Network, EngineError> {
 
 impl Engine for DenseCpu {
     fn describe(&self) -> EngineInfo {
+        let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
+        if self.options.precision == Precision::Bf16 {
+            notes.push(("products".into(), Method::best().name().into()));
+        }
+        if let Some(Network { input, layers, .. }) = &self.network {
+            let huge = layers.iter().map(NeuronLayer::huge_bytes).fold(input.huge_bytes(), |sum, of| Some(sum? + of?));
+            notes.extend(huge_pages_note(huge, layers.iter().map(NeuronLayer::bytes).sum::<u64>() + input.bytes()));
+        }
         EngineInfo {
             name: "dense-cpu".into(),
             device: cpu_model(),
@@ -232,12 +240,7 @@ impl Engine for DenseCpu {
                 Precision::Bf16 => "bf16 products, f32 sums, weights and state".into(),
             },
             threads: self.pool.current_num_threads(),
-            notes: match self.options.precision {
-                Precision::F32 => vec![("kernels".into(), kernels().name.into())],
-                Precision::Bf16 => {
-                    vec![("kernels".into(), kernels().name.into()), ("products".into(), Method::best().name().into())]
-                }
-            },
+            notes,
         }
     }
 

@@ -1,11 +1,13 @@
 //! The first layer: one row of H weights an input feature, so that a sparse input costs only its non-zeros.
 
-use super::state::{Bias, Matrix, Precision};
+use super::optimiser::Update;
+use super::options::Options;
+use super::state::{Bias, Matrix};
+use super::sums::{Group, SharedSums};
 use crate::data::{Batch, Inputs};
 use crate::engine::EngineError;
-use crate::kernels::memory::HugePages;
 use crate::kernels::{Pairs, kernels};
-use crate::network::{AdamStep, Layer, Rows};
+use crate::network::{Layer, Rows};
 use rayon::prelude::*;
 
 /// Ranges of features that are updated as one task.
@@ -20,6 +22,8 @@ pub struct InputLayer {
     entries: Vec<(u32, u32, f32)>,
     chunks: Vec<Chunk>,
     bias_gradient: Vec<f32>,
+    /// Where gradients are summed sample by sample.
+    sums: Option<SharedSums>,
 }
 
 /// The pairs of a range of features.
@@ -32,10 +36,18 @@ struct Chunk {
 }
 
 impl InputLayer {
-    pub fn new(layer: &Layer, rows: Rows, huge: HugePages, precision: Precision) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, huge, precision)?;
+    pub fn new(layer: &Layer, rows: Rows, options: &Options) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, options.huge_pages, options.precision)?;
         let bias = Bias::new(&layer.bias, weights.stride);
-        Ok(Self { weights, bias, rows, entries: vec![], chunks: vec![], bias_gradient: vec![] })
+        Ok(Self {
+            weights,
+            bias,
+            rows,
+            entries: vec![],
+            chunks: vec![],
+            bias_gradient: vec![],
+            sums: SharedSums::new(options.sums),
+        })
     }
 
     /// `y[b] = relu(x[b] W + bias)` for every sample; `y` is `B x stride`.
@@ -61,8 +73,8 @@ impl InputLayer {
         });
     }
 
-    /// One Adam step; `dz` is `B x stride`, the gradient before the ReLU's input (already gated).
-    pub fn update(&mut self, batch: &Batch, dz: &[f32], step: AdamStep) {
+    /// One optimiser step; `dz` is `B x stride`, the gradient before the ReLU's input (already gated).
+    pub fn update(&mut self, batch: &Batch, dz: &[f32], step: &Update) {
         self.list_entries(batch);
         let stride = self.weights.stride;
         let features = self.weights.rows;
@@ -70,21 +82,37 @@ impl InputLayer {
         self.chunks.resize_with(features.div_ceil(per_chunk), Chunk::default);
         let every_row = self.rows == Rows::Dense || matches!(batch.inputs, Inputs::Dense { .. });
         let entries = &self.entries;
-        let shards = self.weights.shards();
+        let range = |c: usize| c * per_chunk..features.min((c + 1) * per_chunk);
         self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
-            let range = c * per_chunk..features.min((c + 1) * per_chunk);
-            chunk.collect(entries, range.start as u32, range.len() as u32, every_row);
-            let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
-            // SAFETY: every chunk has a range of its own.
-            let state = unsafe { shards.take(range) };
-            state.pair_update(dz, None, stride, pairs, &chunk.values, step);
+            chunk.collect(entries, range(c).start as u32, range(c).len() as u32, every_row);
         });
+        if let Some(sums) = &mut self.sums {
+            let groups = self.chunks.iter().enumerate().map(|(c, chunk)| Group {
+                first: range(c).start,
+                count: range(c).len(),
+                pairs: chunk.pairs(),
+                values: &chunk.values,
+            });
+            sums.update(&mut self.weights, &groups.collect::<Vec<_>>(), dz, None, step);
+        } else {
+            let shards = self.weights.shards();
+            self.chunks.par_iter().enumerate().for_each(|(c, chunk)| {
+                // SAFETY: every chunk has a range of its own.
+                let state = unsafe { shards.take(range(c)) };
+                state.pair_update(dz, None, stride, chunk.pairs(), &chunk.values, step);
+            });
+        }
         self.bias_gradient.clear();
         self.bias_gradient.resize(stride, 0.0);
         for dz in dz.chunks_exact(stride) {
             (kernels().axpy)(1.0, dz, &mut self.bias_gradient);
         }
         self.bias.update(&self.bias_gradient, step);
+    }
+
+    /// Additions to gradient rows so far and how many of them are missing, where summed sample by sample.
+    pub fn additions(&self) -> (u64, u64) {
+        self.sums.as_ref().map_or((0, 0), |sums| (sums.added, sums.lost))
     }
 
     /// Distinct features of the last batch that was trained on.
@@ -114,6 +142,10 @@ impl InputLayer {
 }
 
 impl Chunk {
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs { rows: &self.rows, starts: &self.starts, columns: &self.columns }
+    }
+
     /// Groups the entries of features `first..first + count` by feature, with rows relative to `first`.
     fn collect(&mut self, entries: &[(u32, u32, f32)], first: u32, count: u32, every_row: bool) {
         let from = entries.partition_point(|e| e.0 < first);

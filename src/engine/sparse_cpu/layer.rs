@@ -4,12 +4,18 @@
 //! neurons. A chunk is one task: it alone reads and writes its weight rows, so gradients need no lock, every row of the
 //! batch is fetched once a pass, and the results do not depend on the number of threads. Only the gradient of the
 //! layer's input is shared between chunks; each chunk sums its own copy and the copies are added in a fixed order.
+//!
+//! A layer above one that skips neurons multiplies the non-zeros of its input alone ([`NonZeros`]). The optimiser still
+//! moves whole rows, once a batch; so do shared sets and sums by sample read the zeros like any other value.
 
-use super::state::{Bias, Matrix, Precision};
+use super::non_zeros::NonZeros;
+use super::optimiser::Update;
+use super::options::Options;
+use super::state::{Bias, Matrix};
+use super::sums::{Group, SharedSums};
 use crate::engine::EngineError;
-use crate::kernels::memory::HugePages;
 use crate::kernels::{Pairs, kernels};
-use crate::network::{self, AdamStep};
+use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};
 use rayon::prelude::*;
 
@@ -23,16 +29,25 @@ pub struct SparseLayer {
     chunks: Vec<Chunk>,
     /// Neurons a chunk, a multiple of 8.
     per_chunk: usize,
+    /// Whether rows without active neurons take part in the optimiser step.
+    moved: Rows,
+    /// Of the input, where the layer below skips neurons.
+    non_zeros: Option<NonZeros>,
+    /// Where gradients are summed sample by sample.
+    sums: Option<SharedSums>,
 }
 
 /// The active pairs of a range of neurons, rows relative to its first neuron.
 #[derive(Debug, Default)]
 struct Chunk {
+    /// Active neurons; in the update of dense rows, all.
     rows: Vec<u32>,
     starts: Vec<u32>,
     columns: Vec<u32>,
     /// A pair: logits, then exponentials, then gradients.
     values: Vec<f32>,
+    /// Active neurons.
+    distinct: usize,
     /// (pair, target mass).
     targets: Vec<(u32, f32)>,
     /// A sample: largest logit, then sum of exponentials.
@@ -40,6 +55,10 @@ struct Chunk {
     /// Σ target · logit.
     target_logits: f64,
     dx: Vec<f32>,
+    /// Gradients of the rows, where the input is sparse.
+    gradients: Vec<f32>,
+    /// Multiplications of the logits.
+    products: usize,
 }
 
 impl Chunk {
@@ -52,11 +71,19 @@ impl Chunk {
 pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
-    pub fn new(layer: &network::Layer, huge: HugePages, precision: Precision) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge, precision)?;
+    pub fn new(layer: &network::Layer, sparse_input: bool, options: &Options) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, options.huge_pages, options.precision)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
-        Ok(Self { weights, bias: Bias::new(&layer.bias, layer.outputs), chunks, per_chunk })
+        Ok(Self {
+            weights,
+            bias: Bias::new(&layer.bias, layer.outputs),
+            chunks,
+            per_chunk,
+            moved: options.output_rows,
+            sums: SharedSums::new(options.sums),
+            non_zeros: sparse_input.then(NonZeros::default),
+        })
     }
 
     /// The layer as selections see it.
@@ -64,27 +91,56 @@ impl SparseLayer {
         Neurons { weights: &self.weights.w, bias: &self.bias.b, width: self.weights.width, stride: self.weights.stride }
     }
 
-    /// Number of active (neuron, sample) pairs of the batch at hand.
-    pub fn pair_count(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.columns.len()).sum()
+    /// Multiplications that the logits of the batch at hand took.
+    pub fn products(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.products).sum()
     }
 
     /// Number of neurons active for any sample of the batch at hand.
     pub fn distinct(&self) -> usize {
+        self.chunks.iter().map(|chunk| chunk.distinct).sum()
+    }
+
+    /// Additions to gradient rows so far and how many of them are missing, where summed sample by sample.
+    pub fn additions(&self) -> (u64, u64) {
+        self.sums.as_ref().map_or((0, 0), |sums| (sums.added, sums.lost))
+    }
+
+    /// Number of weight rows the last update moved.
+    pub fn moved(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.rows.len()).sum()
     }
 
     /// Computes the logits of all active pairs; `corrections` are added to them, by neuron.
     pub fn forward(&mut self, x: Queries<'_>, sets: &ActiveSets, corrections: Option<&[f32]>) {
-        let Self { weights, bias, chunks, per_chunk } = self;
+        let Self { weights, bias, chunks, per_chunk, non_zeros, .. } = self;
         let (stride, per_chunk, neurons) = (weights.stride, *per_chunk, weights.rows);
+        if let Some(non_zeros) = non_zeros {
+            non_zeros.list(x);
+        }
+        let non_zeros = &*non_zeros;
         chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).enumerate().for_each(|(c, (chunk, w))| {
             let first = c * per_chunk;
             let count = per_chunk.min(neurons - first);
             sets.pairs(first, count, &mut chunk.rows, &mut chunk.starts, &mut chunk.columns);
+            chunk.distinct = chunk.rows.len();
             chunk.values.resize(chunk.columns.len(), 0.0);
             let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
-            (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
+            match non_zeros {
+                None => {
+                    (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
+                    chunk.products = pairs.columns.len() * x.width;
+                }
+                Some(non_zeros) => {
+                    for (row, range) in pairs.by_row() {
+                        let w = &w[row as usize * stride..][..stride];
+                        for (z, &sample) in chunk.values[range.clone()].iter_mut().zip(&pairs.columns[range]) {
+                            *z = non_zeros.dot(sample, w);
+                        }
+                    }
+                    chunk.products = pairs.columns.iter().map(|&sample| non_zeros.count(sample)).sum();
+                }
+            }
             for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
                 let neuron = first + *row as usize;
                 let bias = bias.b[neuron] + corrections.map_or(0.0, |c| c[neuron]);
@@ -171,41 +227,89 @@ impl SparseLayer {
         normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
     }
 
-    /// Backward pass and Adam step from the gradients at hand; writes the gradient of the layer's input to `dx`
+    /// Backward pass and optimiser step from the gradients at hand; writes the gradient of the layer's input to `dx`
     /// (`B x stride`).
-    pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: AdamStep) {
+    pub fn update(&mut self, x: Queries<'_>, dx: &mut [f32], step: &Update) {
         let per_chunk = self.per_chunk;
-        let Self { weights, bias, chunks, .. } = self;
-        let (stride, neurons) = (weights.stride, weights.rows);
-        let shards = weights.shards();
+        let Self { weights, bias, chunks, moved, sums, non_zeros, .. } = self;
+        let (stride, neurons, moved) = (weights.stride, weights.rows, *moved);
         chunks
             .par_iter_mut()
             .zip(bias.b.par_chunks_mut(per_chunk))
             .zip(bias.m.par_chunks_mut(per_chunk))
             .zip(bias.v.par_chunks_mut(per_chunk))
-            .enumerate()
-            .for_each(|(c, (((chunk, b), bm), bv))| {
-                chunk.dx.clear();
-                chunk.dx.resize(dx.len(), 0.0);
+            .for_each(|(((chunk, b), bm), bv)| {
+                if moved == Rows::Dense {
+                    chunk.list_every_row(b.len());
+                }
                 for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
                     let g: f32 = chunk.values[span[0] as usize..span[1] as usize].iter().sum();
                     let r = row as usize;
-                    bm[r] = step.beta1 * bm[r] + (1.0 - step.beta1) * g;
-                    bv[r] = step.beta2 * bv[r] + (1.0 - step.beta2) * g * g;
-                    b[r] -= step.rate * bm[r] / (bv[r].sqrt() + step.epsilon);
+                    step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
                 }
-                let mut own_dx = std::mem::take(&mut chunk.dx);
-                // SAFETY: every chunk has a range of its own.
-                let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
-                state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
-                chunk.dx = own_dx;
             });
+        if let Some(sums) = sums {
+            let groups = chunks.iter().zip((0..neurons).step_by(per_chunk)).map(|(chunk, first)| Group {
+                first,
+                count: per_chunk.min(neurons - first),
+                pairs: chunk.pairs(),
+                values: &chunk.values,
+            });
+            return sums.update(weights, &groups.collect::<Vec<_>>(), x.x, Some(dx), step);
+        }
+        if let Some(non_zeros) = non_zeros {
+            chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).for_each(|(chunk, w)| {
+                chunk.sparse_gradients(non_zeros, w, stride, dx.len());
+            });
+        }
+        let (sparse, shards) = (non_zeros.is_some(), weights.shards());
+        chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            // SAFETY: every chunk has a range of its own.
+            let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
+            if sparse {
+                return state.row_adam(stride, &chunk.rows, &chunk.gradients, step);
+            }
+            let mut own_dx = std::mem::take(&mut chunk.dx);
+            own_dx.clear();
+            own_dx.resize(dx.len(), 0.0);
+            state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
+            chunk.dx = own_dx;
+        });
         dx.par_chunks_mut(stride).enumerate().for_each(|(b, dx)| {
             dx.fill(0.0);
             for chunk in &*chunks {
                 (kernels().axpy)(1.0, &chunk.dx[b * stride..][..stride], dx);
             }
         });
+    }
+
+    /// The optimiser step of the rows that have no gradient because they are not in `active` (ascending).
+    pub fn update_others(&mut self, active: &[u32], x: Queries<'_>, step: &Update) {
+        let Self { weights, bias, chunks, per_chunk, .. } = self;
+        let (stride, neurons, per_chunk) = (weights.stride, weights.rows, *per_chunk);
+        let shards = weights.shards();
+        let biases = bias.b.par_chunks_mut(per_chunk).zip(bias.m.par_chunks_mut(per_chunk));
+        chunks.par_iter_mut().zip(biases).zip(bias.v.par_chunks_mut(per_chunk)).enumerate().for_each(
+            |(c, ((chunk, (b, bm)), bv))| {
+                let range = c * per_chunk..neurons.min((c + 1) * per_chunk);
+                chunk.rows.clear();
+                chunk.rows.extend(
+                    range
+                        .clone()
+                        .filter(|&n| active.binary_search(&(n as u32)).is_err())
+                        .map(|n| (n - range.start) as u32),
+                );
+                for &row in &chunk.rows {
+                    let r = row as usize;
+                    step.scalar(&mut b[r], &mut bm[r], &mut bv[r], 0.0);
+                }
+                chunk.starts.clear();
+                chunk.starts.resize(chunk.rows.len() + 1, 0);
+                let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &[] };
+                // SAFETY: every chunk has a range of its own.
+                unsafe { shards.take(range) }.pair_update(x.x, None, stride, pairs, &[], step);
+            },
+        );
     }
 
     /// The k active neurons with the largest logits of each sample, best first, `(neuron, logit)`.
@@ -228,11 +332,45 @@ impl SparseLayer {
     /// Bytes of state and work space.
     pub fn bytes(&self) -> u64 {
         let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + 2 * c.columns.capacity() + c.dx.capacity();
-        self.weights.bytes() + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64 + 12 * self.bias.b.len() as u64
+        let sums = self.sums.as_ref().map_or(0, SharedSums::bytes);
+        sums + self.weights.bytes()
+            + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64
+            + 12 * self.bias.b.len() as u64
     }
 }
 
 impl Chunk {
+    /// Gradients of the rows and of the layer's input (`B x stride`, `size` in all) from the input's non-zeros.
+    fn sparse_gradients(&mut self, non_zeros: &NonZeros, w: &[f32], stride: usize, size: usize) {
+        let (mut gradients, mut dx) = (std::mem::take(&mut self.gradients), std::mem::take(&mut self.dx));
+        gradients.clear();
+        gradients.resize(self.rows.len() * stride, 0.0);
+        dx.clear();
+        dx.resize(size, 0.0);
+        for ((row, range), gradient) in self.pairs().by_row().zip(gradients.chunks_exact_mut(stride)) {
+            let w = &w[row as usize * stride..][..stride];
+            for (&g, &sample) in self.values[range.clone()].iter().zip(&self.columns[range]) {
+                non_zeros.add_weights(sample, g, w, &mut dx[sample as usize * stride..][..stride]);
+                non_zeros.add(sample, g, gradient);
+            }
+        }
+        (self.gradients, self.dx) = (gradients, dx);
+    }
+
+    /// Lists all `count` neurons as rows, those not active with no pairs.
+    fn list_every_row(&mut self, count: usize) {
+        let mut starts = Vec::with_capacity(count + 1);
+        let mut active = 0;
+        for neuron in 0..count as u32 {
+            starts.push(self.starts[active]);
+            active += usize::from(self.rows.get(active) == Some(&neuron));
+        }
+        starts.push(self.starts[active]);
+        self.starts = starts;
+        self.rows.clear();
+        self.rows.extend(0..count as u32);
+    }
+
     /// Finds the pairs of the targets that lie in neurons `first..first + count`, and takes corrections off them.
     fn find_targets(&mut self, targets: &[Target], first: u32, count: u32, corrections: Option<&[f32]>) {
         self.targets.clear();

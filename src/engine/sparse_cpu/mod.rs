@@ -9,24 +9,33 @@
 
 mod input;
 mod layer;
+mod non_zeros;
+mod optimiser;
 mod options;
+mod preset;
+mod recall;
 mod shared;
 mod state;
+mod sums;
 
 use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
+use self::optimiser::Update;
 use self::options::{Options, Output};
+use self::recall::Recall;
 use self::shared::Shared;
-use self::state::Precision;
+use self::state::{Matrix, Precision};
+use self::sums::Sums;
+use super::common::huge_pages_note;
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
 use crate::kernels::kernels;
-use crate::network::{self, Order, Parameters};
-use crate::selection::{ActiveSets, Queries, Selection, SharedSelection};
+use crate::network::{self, Order, Parameters, Rows};
+use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
-pub use self::options::{build_all, build_frequency, build_lsh, build_top_k, build_uniform};
+pub use self::options::{build_all, build_best, build_frequency, build_lsh, build_top_k, build_uniform};
 
 /// The sparse engine.
 pub struct SparseCpu {
@@ -36,6 +45,7 @@ pub struct SparseCpu {
     pool: rayon::ThreadPool,
     net: Option<Net>,
     exact: ExactTopK,
+    recall: Recall,
     step: u64,
     totals: Totals,
 }
@@ -52,6 +62,19 @@ struct Net {
     targets: Vec<Target>,
     /// In place of the output layer's own selection when training: one set for the whole batch.
     shared: Option<(SharedSelection, Shared)>,
+    /// Whether output neurons that were not active are updated as well.
+    dense_rows: bool,
+}
+
+/// What a forward pass is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pass {
+    /// Selected neurons and the true labels.
+    Training,
+    /// Selected neurons.
+    Hashed,
+    /// Every neuron.
+    Dense,
 }
 
 /// Time by phase.
@@ -76,7 +99,9 @@ impl SparseCpu {
             .num_threads(settings.threads)
             .build()
             .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
+        let recall = Recall::new(options.recall_every, options.recall_at);
         Ok(Self {
+            recall,
             name,
             settings: settings.clone(),
             options,
@@ -91,21 +116,22 @@ impl SparseCpu {
 
 impl Net {
     fn new(settings: &EngineSettings, options: &Options, initial: &Parameters) -> Result<Self, EngineError> {
-        let (huge, precision) = (options.huge_pages, options.precision);
         let layers: Vec<_> = initial.layers[1..]
             .iter()
-            .map(|layer| SparseLayer::new(layer, huge, precision))
+            .enumerate()
+            .map(|(index, layer)| SparseLayer::new(layer, index > 0 && options.skips_hidden(), options))
             .collect::<Result<_, _>>()?;
         let mut selections = Vec::new();
         for (index, layer) in layers.iter().enumerate() {
-            let output = index + 1 == layers.len();
-            selections.push(options.selection(settings, output, layer.neurons())?);
+            let below = layers.len() - 1 - index;
+            selections.push(options.selection(settings, below, layer.neurons())?);
         }
         let output = layers.last().expect("an output layer").neurons();
         let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::new(options.products)));
         Ok(Self {
             shared,
-            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, huge, precision)?,
+            dense_rows: options.output_rows == Rows::Dense,
+            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, options)?,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
             dx: layers.iter().map(|_| Vec::new()).collect(),
@@ -116,26 +142,26 @@ impl Net {
     }
 
     /// Forward pass up to the logits of the output layer's active neurons.
-    fn forward(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
-        self.hidden(batch, step, training, phases);
-        self.layer(batch, self.layers.len() - 1, step, training, phases);
+    fn forward(&mut self, batch: &Batch, step: u64, pass: Pass, phases: &mut Phases) {
+        self.hidden(batch, step, pass, phases);
+        self.layer(batch, self.layers.len() - 1, step, pass, phases);
     }
 
     /// Forward pass up to the input of the output layer.
-    fn hidden(&mut self, batch: &Batch, step: u64, training: bool, phases: &mut Phases) {
+    fn hidden(&mut self, batch: &Batch, step: u64, pass: Pass, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
         self.x[0].resize(batch.len() * self.layers[0].weights.stride, 0.0);
         self.input.forward(batch, &mut self.x[0]);
         clock.lap(Phase::Forward);
         for index in 0..self.layers.len() - 1 {
-            self.layer(batch, index, step, training, phases);
+            self.layer(batch, index, step, pass, phases);
         }
     }
 
     /// Forward pass of one layer above the first.
-    fn layer(&mut self, batch: &Batch, index: usize, step: u64, training: bool, phases: &mut Phases) {
+    fn layer(&mut self, batch: &Batch, index: usize, step: u64, pass: Pass, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
-        let samples = batch.len();
+        let (samples, training) = (batch.len(), pass == Pass::Training);
         let output = index + 1 == self.layers.len();
         let layer = &mut self.layers[index];
         let (selection, sets) = (&mut self.selections[index], &mut self.sets[index]);
@@ -150,7 +176,10 @@ impl Net {
             });
         }
         let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
-        selection.select(step, queries, layer.neurons(), sets);
+        match pass {
+            Pass::Dense => All.select(step, queries, layer.neurons(), sets),
+            Pass::Training | Pass::Hashed => selection.select(step, queries, layer.neurons(), sets),
+        }
         clock.lap(Phase::Select);
         layer.forward(queries, sets, selection.corrections().filter(|_| training));
         if !output {
@@ -181,17 +210,27 @@ impl Net {
     }
 
     /// One optimiser step; returns the summed loss.
-    fn train(&mut self, batch: &Batch, step: u64, adam: network::AdamStep, phases: &mut Phases) -> f64 {
+    fn train(&mut self, batch: &Batch, step: u64, update: &Update, recall: &mut Recall, phases: &mut Phases) -> f64 {
         self.list_targets(batch);
-        self.hidden(batch, step, true, phases);
+        self.hidden(batch, step, Pass::Training, phases);
         let last = self.layers.len() - 1;
         let loss = if self.shared.is_some() {
-            self.shared_forward(batch, step, phases)
+            let loss = self.shared_forward(batch, step, phases);
+            if let Some((selection, _)) = self.shared.as_ref().filter(|_| recall.due(step)) {
+                let active = |_, neuron: u32| selection.neurons.binary_search(&neuron).is_ok();
+                recall.measure(&self.layers[last], &self.x[last], batch, active);
+            }
+            loss
         } else {
-            self.layer(batch, last, step, true, phases);
+            self.layer(batch, last, step, Pass::Training, phases);
+            if recall.due(step) {
+                let sets = &self.sets[last];
+                recall
+                    .measure(&self.layers[last], &self.x[last], batch, |sample, neuron| sets.contains(sample, neuron));
+            }
             self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
         };
-        self.backward(batch, adam, phases);
+        self.backward(batch, update, phases);
         loss
     }
 
@@ -207,7 +246,7 @@ impl Net {
     }
 
     /// Backward pass and updates; the gradients of the output layer's logits are at hand.
-    fn backward(&mut self, batch: &Batch, step: network::AdamStep, phases: &mut Phases) {
+    fn backward(&mut self, batch: &Batch, step: &Update, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
         let last = self.layers.len() - 1;
         for index in (0..=last).rev() {
@@ -219,8 +258,11 @@ impl Net {
             let queries = Queries { x: &self.x[index], width: layer.weights.width, stride: layer.weights.stride };
             self.dx[index].resize(self.x[index].len(), 0.0);
             match &mut self.shared {
-                Some((_, shared)) if index == last => {
+                Some((selection, shared)) if index == last => {
                     shared.update(&mut layer.weights, &mut layer.bias, &mut self.dx[index], step);
+                    if self.dense_rows {
+                        layer.update_others(&selection.neurons, queries, step);
+                    }
                 }
                 _ => layer.update(queries, &mut self.dx[index], step),
             }
@@ -240,6 +282,16 @@ impl Engine for SparseCpu {
         let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
+        }
+        if let Some(net) = &self.net {
+            let matrices = || std::iter::once(&net.input.weights).chain(net.layers.iter().map(|layer| &layer.weights));
+            let huge = matrices().map(Matrix::huge_bytes).sum::<Option<usize>>();
+            notes.extend(huge_pages_note(huge, matrices().map(Matrix::bytes).sum()));
+        }
+        if let Some(net) = self.net.as_ref().filter(|_| self.options.sums != Sums::Deterministic) {
+            let layers = net.layers.iter().map(SparseLayer::additions);
+            let (added, lost) = layers.fold(net.input.additions(), |sum, of| (sum.0 + of.0, sum.1 + of.1));
+            notes.push(("lost gradient additions".into(), format!("{lost} of {added}")));
         }
         EngineInfo {
             name: self.name.into(),
@@ -268,23 +320,34 @@ impl Engine for SparseCpu {
         self.net = Some(net);
         self.step = 0;
         self.totals = Totals::default();
+        self.recall.take();
         Ok(())
     }
 
     fn step(&mut self, batch: &Batch) -> Result<(), EngineError> {
         let started = Instant::now();
         let step = self.step;
-        let adam = self.settings.training.adam_step(step + 1);
+        let training = &self.settings.training;
+        let update = Update {
+            optimiser: self.options.optimiser,
+            adam: training.adam_step(step + 1),
+            rate: training.learning_rate,
+            momentum: self.options.momentum,
+        };
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
-        let phases = &mut self.totals.stats.phases;
-        let loss = self.pool.install(|| net.train(batch, step, adam, phases));
+        let (recall, phases) = (&mut self.recall, &mut self.totals.stats.phases);
+        let loss = self.pool.install(|| net.train(batch, step, &update, recall, phases));
         self.step += 1;
-        self.totals.add(net, batch.len(), loss, started.elapsed());
+        self.totals.add(net, batch.len(), loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
-        Ok(std::mem::take(&mut self.totals).into_stats())
+        let mut stats = std::mem::take(&mut self.totals).into_stats();
+        if let Some(active) = &mut stats.active {
+            active.recall = self.recall.take();
+        }
+        Ok(stats)
     }
 
     fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
@@ -292,7 +355,7 @@ impl Engine for SparseCpu {
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let exact = &mut self.exact;
         Ok(self.pool.install(|| {
-            net.hidden(batch, step, false, &mut Phases::default());
+            net.hidden(batch, step, Pass::Dense, &mut Phases::default());
             let output = net.layers.last().expect("an output layer");
             let x = net.x.last().expect("an output layer");
             exact.run(&output.weights.w, output.weights.stride, &output.bias.b, x, k)
@@ -306,7 +369,7 @@ impl Engine for SparseCpu {
         }
         let Some(net) = self.net.as_mut() else { return Some(Err(no_parameters())) };
         let best = self.pool.install(|| {
-            net.forward(batch, step, false, &mut Phases::default());
+            net.forward(batch, step, Pass::Hashed, &mut Phases::default());
             net.layers.last().expect("an output layer").best_active(batch.len(), k)
         });
         let mut top = TopK { k, ..TopK::default() };
@@ -381,20 +444,22 @@ impl Totals {
         self.stats.samples += samples as u64;
         self.stats.device_time += time;
         self.loss += loss;
-        let mut work = |pairs: usize, rows: usize, width: usize| {
-            self.stats.flops += (6 * pairs * width + 12 * rows * width) as f64;
+        let mut work = |products: usize, rows: usize, width: usize| {
+            self.stats.flops += (6 * products + 12 * rows * width) as f64;
             self.stats.bytes += (7 * 4 * rows * width) as f64;
         };
         let last = net.layers.len() - 1;
         for (index, layer) in net.layers.iter().enumerate() {
             match &net.shared {
                 Some((_, shared)) if index == last => {
-                    work(samples * shared.neurons(), shared.neurons(), layer.weights.width);
+                    let rows = if net.dense_rows { layer.weights.rows } else { shared.neurons() };
+                    work(samples * shared.neurons() * layer.weights.width, rows, layer.weights.width);
                 }
-                _ => work(layer.pair_count(), layer.distinct(), layer.weights.width),
+                _ => work(layer.products(), layer.moved(), layer.weights.width),
             }
         }
-        work(net.input.touched_entries(), net.input.touched_rows(), net.input.weights.width);
+        let width = net.input.weights.width;
+        work(net.input.touched_entries() * width, net.input.touched_rows(), width);
         if let Some((selection, shared)) = &net.shared {
             self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
             self.labels += (samples * selection.labels) as u64;
@@ -430,6 +495,7 @@ impl Totals {
             fill: mean(self.fill),
             candidates: mean(self.candidates),
             distinct: self.distinct as f64 / self.stats.steps as f64,
+            recall: None,
         });
         self.stats
     }

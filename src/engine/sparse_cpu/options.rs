@@ -1,10 +1,14 @@
 //! The engine's options in TOML, and the engines built from them.
 
 use super::SparseCpu;
+use super::optimiser::Optimiser;
+use super::preset::Preset;
 use super::shared::Products;
 use super::state::Precision;
+use super::sums::Sums;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
+use crate::network::Rows;
 use crate::selection::{
     All, HashedSettings, Lsh, Negatives, Neurons, Random, Sampler, Selection, SharedSelection, TopK,
 };
@@ -14,6 +18,8 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Options {
+    /// Where the options that are not given come from.
+    pub preset: Option<Preset>,
     /// Which output neurons compute; fixed by the engine's name.
     #[serde(skip)]
     pub output: Output,
@@ -28,16 +34,49 @@ pub struct Options {
     pub correct: bool,
     /// Hash tables, for `lsh-cpu`.
     pub hashed: HashedSettings,
+    /// Hidden layers above the first, which compute every neuron where this is not given.
+    pub hidden: Option<Hidden>,
     /// With `shared`: what matrix products are computed in.
     pub products: Products,
+    /// How gradients move weights.
+    pub optimiser: Optimiser,
+    /// μ of `adagrad`.
+    pub momentum: f32,
+    /// Whether neurons without gradient, outside the active set, keep their weights and moments (lazy: the paper's
+    /// text) or decay and move with the others (dense: the authors' code).
+    pub output_rows: Rows,
+    /// How the samples' gradients of a weight are summed.
+    pub sums: Sums,
     /// How Adam's moments are stored.
     pub precision: Precision,
+    /// Steps between two looks at the recall of the active sets, outside the device clock; 0: none.
+    pub recall_every: u64,
+    /// Top neurons a sample that recall looks for.
+    pub recall_at: usize,
     /// Whether weights and optimiser state ask for huge pages.
     pub huge_pages: HugePages,
 }
 
-/// The output layer's selection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Selection of the hidden layers above the first: each has its own of the same settings. (The first is stored by
+/// input feature, so that it cannot skip neurons and costs its input's non-zeros instead.)
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Hidden {
+    pub selection: Output,
+    /// Neurons chosen a sample by `uniform` and `top-k`.
+    pub count: usize,
+    pub hashed: HashedSettings,
+}
+
+impl Default for Hidden {
+    fn default() -> Self {
+        Self { selection: Output::All, count: 100, hashed: HashedSettings::default() }
+    }
+}
+
+/// How neurons are selected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Output {
     #[default]
     All,
@@ -50,44 +89,89 @@ pub enum Output {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            preset: None,
             output: Output::default(),
             count: 1000,
             shared: false,
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
+            hidden: None,
             products: Products::F32,
+            optimiser: Optimiser::Adam,
+            momentum: 0.5,
+            output_rows: Rows::Lazy,
+            sums: Sums::Deterministic,
             precision: Precision::F32,
+            recall_every: 0,
+            recall_at: 10,
             huge_pages: HugePages::Ask,
         }
     }
 }
 
 impl Options {
-    fn read(settings: &EngineSettings, output: Output) -> Result<Self, EngineError> {
-        let options: Self =
-            settings.options.clone().try_into().map_err(|e| EngineError::Settings(format!("[engine.options]: {e}")))?;
-        Ok(Self { output, ..options })
+    fn read(settings: &EngineSettings, output: Output, preset: Option<Preset>) -> Result<Self, EngineError> {
+        let refuse = |problem: String| EngineError::Settings(format!("[engine.options]: {problem}"));
+        let preset = match settings.options.get("preset") {
+            None => preset,
+            Some(name) => Some(name.clone().try_into().map_err(|e: toml::de::Error| refuse(e.to_string()))?),
+        };
+        let table = match preset {
+            None => settings.options.clone(),
+            Some(preset) => preset.under(&settings.options, settings.training.batch),
+        };
+        let options: Self = table.try_into().map_err(|e: toml::de::Error| refuse(e.to_string()))?;
+        if let Some(preset) = preset
+            && preset.output() != output
+        {
+            return Err(refuse(format!("preset {preset:?} is for the engine {}", preset.engine())));
+        }
+        if options.precision == Precision::PackedMoments && options.optimiser != Optimiser::Adam {
+            return Err(refuse(
+                "`precision = \"packed-moments\"` stores Adam's moments; use `optimiser = \"adam\"`".into(),
+            ));
+        }
+        if options.shared && options.sums != Sums::Deterministic {
+            return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
+        }
+        if options.hidden.as_ref().is_some_and(|hidden| hidden.selection == Output::Frequency) {
+            return Err(refuse("hidden.selection = \"frequency\": hidden neurons have no label frequency".into()));
+        }
+        if !(0.0..1.0).contains(&options.momentum) {
+            return Err(refuse(format!("momentum = {}: expected a number from 0 to below 1", options.momentum)));
+        }
+        Ok(Self { output, preset, ..options })
     }
 
-    /// The selection of a layer: hidden layers compute every neuron.
+    /// Whether hidden layers above the first skip neurons.
+    pub fn skips_hidden(&self) -> bool {
+        self.hidden.as_ref().is_some_and(|hidden| hidden.selection != Output::All)
+    }
+
+    /// The selection of the neuron-major layer that lies `below` layers below the output.
     pub fn selection(
         &self,
         settings: &EngineSettings,
-        output: bool,
+        below: usize,
         neurons: Neurons<'_>,
     ) -> Result<Box<dyn Selection>, EngineError> {
-        let count = neurons.bias.len();
-        Ok(match self.output {
-            _ if !output || self.shared => Box::new(All),
+        let (output, set, hashed) = match (&self.hidden, below) {
+            (_, 0) if self.shared => (Output::All, 0, &self.hashed),
+            (_, 0) => (self.output, self.count, &self.hashed),
+            (None, _) => (Output::All, 0, &self.hashed),
+            (Some(hidden), _) => (hidden.selection, hidden.count, &hidden.hashed),
+        };
+        let (count, seed) = (neurons.bias.len(), settings.seed.wrapping_add(below as u64));
+        Ok(match output {
             Output::All => Box::new(All),
-            Output::Lsh => Box::new(self.lsh(settings, neurons)?),
+            Output::Lsh => Box::new(lsh(hashed, neurons, seed)?),
             Output::Uniform | Output::Frequency => {
-                let sampler = self.sampler(settings, count)?;
-                let random = Random::new(sampler, self.count, self.shared_negatives, settings.seed);
-                Box::new(if self.correct { random.corrected(count) } else { random })
+                let sampler = sampler(output, settings, count)?;
+                let random = Random::new(sampler, set, self.shared_negatives, seed);
+                Box::new(if self.correct && below == 0 { random.corrected(count) } else { random })
             }
-            Output::TopK => Box::new(TopK { count: self.count }),
+            Output::TopK => Box::new(TopK { count: set }),
         })
     }
 
@@ -102,8 +186,8 @@ impl Options {
         }
         let count = neurons.bias.len();
         let negatives = match self.output {
-            Output::Lsh => Negatives::Hashed(Box::new(self.lsh(settings, neurons)?)),
-            Output::Uniform | Output::Frequency => Negatives::Random(self.sampler(settings, count)?),
+            Output::Lsh => Negatives::Hashed(Box::new(lsh(&self.hashed, neurons, settings.seed)?)),
+            Output::Uniform | Output::Frequency => Negatives::Random(sampler(self.output, settings, count)?),
             Output::All | Output::TopK => {
                 return Err(EngineError::Settings("`shared` goes with lsh, uniform and frequency only".into()));
             }
@@ -111,27 +195,30 @@ impl Options {
         let shares = &settings.label_shares;
         Ok(Some(SharedSelection::new(negatives, self.count, count, self.correct, shares, settings.seed)))
     }
+}
 
-    fn lsh(&self, settings: &EngineSettings, neurons: Neurons<'_>) -> Result<Lsh, EngineError> {
-        Lsh::new(&self.hashed, neurons.width, neurons.bias.len(), settings.seed)
-            .map_err(|e| EngineError::Settings(e.to_string()))
-    }
+fn lsh(hashed: &HashedSettings, neurons: Neurons<'_>, seed: u64) -> Result<Lsh, EngineError> {
+    Lsh::new(hashed, neurons.width, neurons.bias.len(), seed).map_err(|e| EngineError::Settings(e.to_string()))
+}
 
-    fn sampler(&self, settings: &EngineSettings, neurons: usize) -> Result<Sampler, EngineError> {
-        match self.output {
-            Output::Frequency if settings.label_shares.len() == neurons => {
-                Ok(Sampler::frequency(&settings.label_shares))
-            }
-            Output::Frequency => {
-                Err(EngineError::Settings("selection by frequency needs the label shares of the training rows".into()))
-            }
-            _ => Ok(Sampler::uniform(neurons)),
+fn sampler(output: Output, settings: &EngineSettings, neurons: usize) -> Result<Sampler, EngineError> {
+    match output {
+        Output::Frequency if settings.label_shares.len() == neurons => Ok(Sampler::frequency(&settings.label_shares)),
+        Output::Frequency => {
+            Err(EngineError::Settings("selection by frequency needs the label shares of the training rows".into()))
         }
+        _ => Ok(Sampler::uniform(neurons)),
     }
 }
 
 fn build(name: &'static str, output: Output, settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(SparseCpu::new(name, settings, Options::read(settings, output)?)?))
+    Ok(Box::new(SparseCpu::new(name, settings, Options::read(settings, output, None)?)?))
+}
+
+/// `sparse-cpu:best`: the preset [`Preset::Best`].
+pub fn build_best(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let preset = Preset::Best;
+    Ok(Box::new(SparseCpu::new(preset.engine(), settings, Options::read(settings, preset.output(), Some(preset))?)?))
 }
 
 /// `lsh-cpu`: active neurons from hash tables.

@@ -6,6 +6,7 @@
 //! labels as further negatives.
 
 use super::layer::Target;
+use super::optimiser::Update;
 use super::state::{Bias, Matrix};
 use crate::engine::common::Shards;
 use crate::engine::exact_top_k::transpose;
@@ -13,7 +14,6 @@ use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::softmax::{exp_block, row_sums};
-use crate::network::AdamStep;
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -150,8 +150,8 @@ impl Shared {
         normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
     }
 
-    /// Backward pass and Adam on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
-    pub fn update(&mut self, weights: &mut Matrix, bias: &mut Bias, dx: &mut [f32], step: AdamStep) {
+    /// Backward pass and optimiser step on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
+    pub fn update(&mut self, weights: &mut Matrix, bias: &mut Bias, dx: &mut [f32], step: &Update) {
         let Self { products, chunks, inputs, share, .. } = self;
         let (samples, stride) = (inputs.samples, weights.stride);
         let shards = weights.shards();
@@ -173,9 +173,7 @@ impl Shared {
             let (b, bm, bv) = unsafe { (b.take(first..last + 1), bm.take(first..last + 1), bv.take(first..last + 1)) };
             for (&row, &g) in chunk.local.iter().zip(&chunk.db) {
                 let r = row as usize;
-                bm[r] = step.beta1 * bm[r] + (1.0 - step.beta1) * g;
-                bv[r] = step.beta2 * bv[r] + (1.0 - step.beta2) * g * g;
-                b[r] -= step.rate * bm[r] / (bv[r].sqrt() + step.epsilon);
+                step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
             }
         });
         dx.par_chunks_mut(stride).enumerate().for_each(|(sample, dx)| {

@@ -1,12 +1,12 @@
 //! A weight matrix with its Adam state, rows padded for the kernels.
 
+use super::optimiser::Update;
 use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::kernels::bf16::tiled;
 use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::packed::PackedRows;
 use crate::kernels::{AdamRows, Pairs, kernels};
-use crate::network::AdamStep;
 use rayon::prelude::*;
 use serde::Deserialize;
 use std::ops::Range;
@@ -51,7 +51,7 @@ enum MomentShards<'a> {
     Packed(Shards<'a, u32>),
 }
 
-/// Rows of a matrix in the hands of one task.
+/// Rows of a matrix in the hands of one task. Packed moments are Adam's.
 pub enum RowState<'a> {
     F32(AdamRows<'a>),
     Packed(PackedRows<'a>),
@@ -66,19 +66,19 @@ impl RowState<'_> {
         width: usize,
         pairs: Pairs<'_>,
         g: &[f32],
-        step: AdamStep,
+        step: &Update,
     ) {
         match self {
-            Self::F32(state) => (kernels().pair_update)(state, x, dx, width, pairs, g, step),
-            Self::Packed(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step),
+            Self::F32(state) => step.pairs(state, x, dx, width, pairs, g),
+            Self::Packed(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
         }
     }
 
     /// [`kernels::Kernels::row_adam`] on these rows.
-    pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+    pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: &Update) {
         match self {
-            Self::F32(state) => (kernels().row_adam)(state, width, rows, gradients, step),
-            Self::Packed(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step),
+            Self::F32(state) => step.rows(state, width, rows, gradients),
+            Self::Packed(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step.adam),
         }
     }
 }
@@ -148,6 +148,15 @@ impl Matrix {
         self.w.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()
     }
 
+    /// Bytes that lie on huge pages; none where it cannot be told.
+    pub fn huge_bytes(&self) -> Option<usize> {
+        let moments = match &self.moments {
+            Moments::F32 { m, v } => m.huge_bytes()? + v.huge_bytes()?,
+            Moments::Packed(moments) => moments.huge_bytes()?,
+        };
+        Some(self.w.huge_bytes()? + moments)
+    }
+
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         (self.bytes_per_weight() * self.w.len()) as u64
@@ -185,8 +194,8 @@ impl Bias {
         Self { b, m: vec![0.0; len], v: vec![0.0; len] }
     }
 
-    /// Adam on all biases with gradient `g`.
-    pub fn update(&mut self, g: &[f32], step: AdamStep) {
-        (kernels().adam)(AdamRows { w: &mut self.b, m: &mut self.m, v: &mut self.v }, g, step);
+    /// The optimiser on all biases with gradient `g`.
+    pub fn update(&mut self, g: &[f32], step: &Update) {
+        step.slice(AdamRows { w: &mut self.b, m: &mut self.m, v: &mut self.v }, g);
     }
 }

@@ -1,0 +1,509 @@
+//! Every option of the sparse engine, each in a test that fails if the option does nothing.
+
+mod common;
+
+use common::Problem;
+use slidebench::engine::reference::Network;
+use slidebench::engine::{Engine, EngineSettings, StepStats, find};
+use slidebench::kernels::memory::{Buffer, HugePages};
+use slidebench::network::{Init, Parameters, Rows, Shape, Training};
+
+const STEPS: usize = 6;
+
+/// One hidden layer, sparse input, far more labels than a sample's active set.
+fn problem() -> Problem {
+    let shape = Shape { inputs: 60, hidden: vec![32], labels: 600 };
+    Problem { shape, batch: 16, dense_input: false, input_rows: Rows::Lazy, seed: 11 }
+}
+
+fn initial(problem: &Problem) -> Parameters {
+    Parameters::new(&problem.shape, Init::Glorot, 5)
+}
+
+/// What a training run leaves behind.
+struct Run {
+    losses: Vec<f64>,
+    parameters: Parameters,
+    stats: StepStats,
+    engine: Box<dyn Engine>,
+}
+
+fn train_on(problem: &Problem, name: &str, options: &str, threads: usize, steps: usize) -> Run {
+    let mut engine = problem.engine(name, options, threads);
+    engine.load(&initial(problem)).unwrap();
+    let (mut losses, mut stats) = (vec![], StepStats::default());
+    for batch in problem.batches(steps) {
+        engine.step(&batch).unwrap();
+        stats = engine.finish().unwrap();
+        losses.push(stats.loss);
+    }
+    Run { losses, parameters: engine.parameters().unwrap(), stats, engine }
+}
+
+fn train(name: &str, options: &str) -> Run {
+    train_on(&problem(), name, options, 2, STEPS)
+}
+
+fn refusal(name: &str, options: &str) -> String {
+    let problem = problem();
+    let settings = EngineSettings {
+        shape: problem.shape.clone(),
+        training: problem.training(),
+        options: options.parse().unwrap(),
+        threads: 1,
+        allow_software: false,
+        seed: 0,
+        label_shares: vec![].into(),
+    };
+    match (find(name).unwrap().build)(&settings) {
+        Ok(_) => panic!("{name} took {options}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+/// ‖a − b‖ / ‖b − start‖ over all weights: how far apart two runs are, next to how far training went.
+fn distance(a: &Parameters, b: &Parameters, start: &Parameters) -> f64 {
+    let norm = |a: &Parameters, b: &Parameters| {
+        let squares = a.layers.iter().zip(&b.layers).flat_map(|(a, b)| {
+            let weights = a.weights.iter().chain(&a.bias).zip(b.weights.iter().chain(&b.bias));
+            weights.map(|(a, b)| f64::from(a - b).powi(2)).collect::<Vec<_>>()
+        });
+        squares.sum::<f64>().sqrt()
+    };
+    norm(a, b) / norm(b, start)
+}
+
+// Optimisers and rows.
+
+/// Trains with gradients in f64 and `step(t, w, m, v, g)`, weight by weight.
+fn by_hand(problem: &Problem, steps: usize, step: impl Fn(u64, &mut f64, &mut f64, &mut f64, f64)) -> Network {
+    let mut network = Network::new(&initial(problem));
+    let zeros = |network: &Network| -> Vec<[Vec<f64>; 2]> {
+        network.layers.iter().map(|l| [vec![0.0; l.weights.len()], vec![0.0; l.bias.len()]]).collect()
+    };
+    let (mut m, mut v) = (zeros(&network), zeros(&network));
+    for (t, batch) in problem.batches(steps).iter().enumerate() {
+        let (_, gradients) = network.loss_and_gradients(batch);
+        for (index, (layer, gradient)) in network.layers.iter_mut().zip(&gradients).enumerate() {
+            for (part, (w, g)) in
+                [(&mut layer.weights, &gradient.weights), (&mut layer.bias, &gradient.bias)].into_iter().enumerate()
+            {
+                for (i, (w, g)) in w.iter_mut().zip(g).enumerate() {
+                    step(t as u64 + 1, w, &mut m[index][part][i], &mut v[index][part][i], *g);
+                }
+            }
+        }
+    }
+    network
+}
+
+fn assert_near(found: &Parameters, expected: &Network, start: &Parameters, what: &str) {
+    let mut parameters = start.clone();
+    for (layer, tensors) in parameters.layers.iter_mut().zip(&expected.layers) {
+        layer.weights = tensors.weights.iter().map(|&w| w as f32).collect();
+        layer.bias = tensors.bias.iter().map(|&b| b as f32).collect();
+    }
+    let distance = distance(found, &parameters, start);
+    assert!(distance < 1e-3, "{what}: {distance}");
+}
+
+/// The optimisers with every neuron active, against f64 by hand; once by pairs and once by a shared set.
+#[test]
+fn optimisers_equal_hand_computation() {
+    let problem = Problem { input_rows: Rows::Dense, ..problem() };
+    let training = problem.training();
+    let (rate, epsilon) = (f64::from(training.learning_rate), f64::from(training.epsilon));
+    let sgd = by_hand(&problem, STEPS, |_, w, _, _, g| *w -= rate * g);
+    let adagrad = |momentum: f64| {
+        by_hand(&problem, STEPS, move |_, w, m, v, g| {
+            *v += g * g;
+            *m = momentum * *m + g / (v.sqrt() + epsilon);
+            *w -= rate * *m;
+        })
+    };
+    let (half, most) = (adagrad(0.5), adagrad(0.75));
+    let start = initial(&problem);
+    for (name, all) in [("sparse-cpu:all", ""), ("sparse-cpu:uniform", "shared = true\ncount = 100000\n")] {
+        for (options, expected) in [
+            ("optimiser = \"sgd\"", &sgd),
+            ("optimiser = \"adagrad\"", &half),
+            ("optimiser = \"adagrad\"\nmomentum = 0.75", &most),
+        ] {
+            let run = train_on(&problem, name, &format!("{all}{options}"), 2, STEPS);
+            assert_near(&run.parameters, expected, &start, &format!("{name} {options}"));
+        }
+    }
+    let adam = train_on(&problem, "sparse-cpu:all", "", 2, STEPS);
+    let sgd = train_on(&problem, "sparse-cpu:all", "optimiser = \"sgd\"", 2, STEPS);
+    assert!(distance(&adam.parameters, &sgd.parameters, &start) > 0.5);
+}
+
+/// A row active in step 1 and not in step 2 stays where it is if lazy; if dense, its moments decay and it moves on by
+/// Δ₁·(rate₂·β₁)/(rate₁·√β₂), because Δ₁ is a full step of lr wherever ε is nothing next to the gradient.
+#[test]
+fn dense_rows_move_on_as_adam_says() {
+    let problem = problem();
+    let Training { beta1, beta2, learning_rate, .. } = problem.training();
+    let rate = |t| f64::from(problem.training().adam_step(t).rate);
+    let factor = rate(2) * f64::from(beta1) / (rate(1) * f64::from(beta2).sqrt());
+    for sets in ["count = 40", "count = 40\nshared = true", "count = 40\nshared = true\nprecision = \"packed-moments\""]
+    {
+        let after = |rows: &str, steps| {
+            let options = format!("{sets}\noutput-rows = \"{rows}\"");
+            train_on(&problem, "sparse-cpu:uniform", &options, 2, steps).parameters.layers.pop().unwrap()
+        };
+        let (start, first) = (initial(&problem).layers.pop().unwrap(), after("dense", 1));
+        assert_eq!(first, after("lazy", 1), "rows without moments stay");
+        let (lazy, dense) = (after("lazy", 2), after("dense", 2));
+        let tolerance = if sets.contains("packed") { 2e-2 } else { 1e-3 };
+        let mut seen = 0;
+        for i in 0..start.weights.len() {
+            let before = f64::from(first.weights[i] - start.weights[i]);
+            if lazy.weights[i] == first.weights[i] && before.abs() > 0.99 * f64::from(learning_rate) {
+                let moved = f64::from(dense.weights[i] - first.weights[i]);
+                assert!((moved / (before * factor) - 1.0).abs() < tolerance, "{sets}: {moved}, {before}, {factor}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 1000, "{sets}: {seen}");
+    }
+}
+
+// Presets.
+
+#[test]
+fn presets_are_the_options_they_name() {
+    // Batches of 16: a rehash every 400 steps.
+    let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
+                 [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
+    let best = "shared = true\ncount = 3000\ncorrect = true\nproducts = \"bf16\"\nprecision = \"packed-moments\"";
+    for (name, preset, other, spelled) in [
+        ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
+        ("lsh-cpu", "preset = \"slide-2021\"", "lsh-cpu", slide.replace("50\n", "1024\n")),
+        ("sparse-cpu:best", "", "sparse-cpu:uniform", best.to_string()),
+    ] {
+        // Enough labels that neither the floor nor the draws reach them all.
+        let shape = Shape { inputs: 60, hidden: vec![32], labels: 9000 };
+        let problem = Problem { shape, ..problem() };
+        let preset = train_on(&problem, name, preset, 2, 2);
+        let spelled = train_on(&problem, other, &spelled, 2, 2);
+        assert_eq!(preset.losses, spelled.losses, "{name}");
+        assert_eq!(preset.parameters, spelled.parameters, "{name}");
+        assert_eq!(preset.stats.active, spelled.stats.active, "{name}");
+    }
+}
+
+#[test]
+fn options_override_their_preset() {
+    let tables = |options: &str| {
+        let run = train("lsh-cpu", options);
+        let notes = run.engine.describe().notes;
+        notes.iter().find(|(key, _)| key == "hash").unwrap().1.clone()
+    };
+    assert_eq!(tables("preset = \"slide-2020\""), "Dwta K=6 T=50");
+    assert_eq!(tables("preset = \"slide-2020\"\nhashed = { lsh = { tables = 7 } }"), "Dwta K=6 T=7");
+    assert_eq!(tables("preset = \"slide-2021\""), "Dwta K=6 T=1024");
+    let count = |options: &str| train("sparse-cpu:best", options).stats.active.unwrap().mean;
+    assert!(count("count = 10") < count(""));
+    assert!(refusal("sparse-cpu:uniform", "preset = \"slide-2020\"").contains("lsh-cpu"));
+    assert!(refusal("lsh-cpu", "preset = \"best\"").contains("sparse-cpu:best"));
+    assert!(refusal("lsh-cpu", "preset = \"slide-2019\"").contains("slide-2020"));
+}
+
+// Gradient sums.
+
+#[test]
+fn gradient_sums_agree_where_nothing_races() {
+    let problem = Problem { shape: Shape { inputs: 60, hidden: vec![32, 24], labels: 600 }, ..problem() };
+    let start = initial(&problem);
+    for rest in ["count = 60", "count = 60\noutput-rows = \"dense\"", "count = 60\nprecision = \"packed-moments\""] {
+        let run = |sums: &str, threads| {
+            train_on(&problem, "sparse-cpu:uniform", &format!("{rest}\nsums = \"{sums}\""), threads, STEPS)
+        };
+        let (exact, atomic, racy) = (run("deterministic", 1), run("atomic", 1), run("racy", 1));
+        let tolerance = if rest.contains("packed") { 3e-2 } else { 1e-3 };
+        assert_eq!(atomic.parameters, racy.parameters, "one thread loses nothing");
+        assert_ne!(atomic.parameters, exact.parameters, "the order of the sums differs");
+        for (what, other) in [("atomic", &atomic), ("atomic, three threads", &run("atomic", 3))] {
+            let distance = distance(&other.parameters, &exact.parameters, &start);
+            assert!(distance < tolerance, "{rest}, {what}: {distance}");
+        }
+        assert_eq!(run("deterministic", 3).parameters, exact.parameters);
+    }
+}
+
+#[test]
+fn lost_additions_are_told() {
+    let told = |sums: &str, threads| {
+        let options = format!("sums = \"{sums}\"");
+        let run = train_on(&problem(), "sparse-cpu:all", &options, threads, STEPS);
+        assert!(run.losses.iter().all(|loss| loss.is_finite()));
+        let notes = run.engine.describe().notes;
+        notes.into_iter().find(|(key, _)| key == "lost gradient additions").map(|(_, value)| value)
+    };
+    assert_eq!(told("deterministic", 2), None);
+    let samples: usize = problem().batches(STEPS).iter().map(|batch| batch.len()).sum();
+    let entries: usize = problem().batches(STEPS).iter().map(non_zeros).sum();
+    let none = format!("0 of {}", 600 * samples + entries);
+    assert_eq!(told("racy", 1).as_ref(), Some(&none));
+    assert_eq!(told("atomic", 3).as_ref(), Some(&none));
+    assert!(told("racy", 3).unwrap().ends_with(&none[1..]));
+    assert!(refusal("sparse-cpu:uniform", "shared = true\nsums = \"racy\"").contains("sums"));
+}
+
+fn non_zeros(batch: &slidebench::data::Batch) -> usize {
+    match &batch.inputs {
+        slidebench::data::Inputs::Sparse { indices, .. } => indices.len(),
+        slidebench::data::Inputs::Dense { values, .. } => values.len(),
+    }
+}
+
+// Hashed hidden layers. That they equal the reference where every neuron is found is in tests/parity.rs.
+
+#[test]
+fn hidden_layers_skip_neurons_and_learn() {
+    let problem = Problem { shape: Shape { inputs: 60, hidden: vec![32, 64], labels: 50 }, ..problem() };
+    let epochs = |hidden: &str| {
+        let mut engine = problem.engine("sparse-cpu:all", hidden, 2);
+        engine.load(&initial(&problem)).unwrap();
+        let (mut losses, mut flops) = (vec![], 0.0);
+        for _ in 0..25 {
+            problem.batches(4).iter().for_each(|batch| engine.step(batch).unwrap());
+            let stats = engine.finish().unwrap();
+            losses.push(stats.loss);
+            flops += stats.flops;
+        }
+        (losses, flops)
+    };
+    let (_, every) = epochs("");
+    let lsh = "hidden = { selection = \"lsh\", hashed = { lsh = { family = \"simhash\", bits = 3, tables = 2 } } }";
+    for hidden in
+        [lsh, "hidden = { selection = \"uniform\", count = 16 }", "hidden = { selection = \"top-k\", count = 16 }"]
+    {
+        let (losses, flops) = epochs(hidden);
+        assert!(flops < 0.9 * every, "{hidden}: {flops} of {every}");
+        assert!(losses[24] < 0.9 * losses[0], "{hidden}: {losses:?}");
+    }
+    // Two hidden neurons a sample leave the output layer, all of which computes, at most 2 of 64 products.
+    let (_, few) = epochs("hidden = { selection = \"top-k\", count = 2 }");
+    assert!(few < 0.4 * every, "{few} of {every}");
+    let (_, fewer) = epochs("hidden = { selection = \"top-k\", count = 4 }");
+    assert!(fewer < epochs("hidden = { selection = \"top-k\", count = 16 }").1);
+    assert!(refusal("sparse-cpu:all", "hidden = { selection = \"frequency\" }").contains("frequency"));
+}
+
+// Instruments.
+
+#[test]
+fn recall_is_sampled() {
+    let recall =
+        |name: &str, options: &str, steps| train_on(&problem(), name, options, 2, steps).stats.active.unwrap().recall;
+    assert_eq!(recall("sparse-cpu:all", "", 1), None);
+    assert_eq!(recall("sparse-cpu:all", "recall-every = 4", 5), Some(1.0));
+    assert_eq!(recall("sparse-cpu:all", "recall-every = 4", 4), None, "steps 0 and 4 are looked at");
+    assert_eq!(recall("sparse-cpu:top-k", "count = 10\nrecall-every = 1", 3), Some(1.0));
+    let half = recall("sparse-cpu:top-k", "count = 10\nrecall-at = 20\nrecall-every = 1", 3).unwrap();
+    assert!((0.45..0.55).contains(&half), "{half}");
+    for shared in ["", "shared = true\n"] {
+        // 60 draws of 600.
+        let tenth = recall("sparse-cpu:uniform", &format!("{shared}count = 60\nrecall-every = 1"), 3).unwrap();
+        assert!((0.01..0.3).contains(&tenth), "{shared}{tenth}");
+    }
+}
+
+/// "n of m MiB".
+fn huge_mib(options: &str) -> Option<u64> {
+    let problem = Problem { shape: Shape { inputs: 60, hidden: vec![64], labels: 40_000 }, ..problem() };
+    let mut engine = problem.engine("sparse-cpu:uniform", options, 2);
+    engine.load(&initial(&problem)).unwrap();
+    let notes = engine.describe().notes;
+    let note = notes.iter().find(|(key, _)| key == "huge pages")?;
+    note.1.split(' ').next().unwrap().parse().ok()
+}
+
+#[test]
+fn huge_pages_are_asked_for_and_reported() {
+    let mut probe = Buffer::<f32>::zeroed(4 << 20, HugePages::Ask).unwrap();
+    probe.prefault();
+    match probe.huge_bytes() {
+        None => assert_eq!(huge_mib(""), None),
+        Some(granted) => {
+            assert_eq!(huge_mib("huge-pages = \"never\""), Some(0));
+            assert_eq!(huge_mib("").unwrap() > 0, granted > 0);
+        }
+    }
+}
+
+// Selections.
+
+/// A few wide tables over the 600 labels; further settings of `[hashed]` and `[hashed.lsh]`.
+fn hashed(selection: &str, lsh: &str) -> Run {
+    let tables = if lsh.contains("bits") { "" } else { "bits = 4\ntables = 8\n" };
+    let family = if lsh.contains("family") { "" } else { "family = \"simhash\"\n" };
+    train("lsh-cpu", &format!("[hashed]\n{selection}\n[hashed.lsh]\n{family}{tables}{lsh}"))
+}
+
+fn active(run: &Run) -> slidebench::engine::ActiveStats {
+    run.stats.active.unwrap()
+}
+
+#[test]
+fn retrieval_decides_what_becomes_active() {
+    let union = hashed("", "");
+    assert!(active(&union).selected > 50.0 && active(&union).selected < 500.0);
+    assert!(active(&union).candidates > active(&union).selected);
+    let vanilla = |limit| active(&hashed(&format!("retrieve = \"vanilla\"\nlimit = {limit}"), ""));
+    assert!(vanilla(20).candidates < 0.6 * active(&union).candidates);
+    assert!(vanilla(20).selected < vanilla(100).selected);
+    let top = |limit| active(&hashed(&format!("retrieve = \"top-k\"\nlimit = {limit}"), ""));
+    assert!(top(20).selected <= 20.0 && top(20).selected > 10.0);
+    assert!(top(40).selected > top(20).selected);
+    assert!(top(20).candidates > 0.9 * active(&union).candidates, "all buckets are read");
+    let threshold = |threshold| hashed(&format!("retrieve = \"threshold\"\nthreshold = {threshold}"), "");
+    assert_eq!(threshold(1).losses, union.losses);
+    assert!(active(&threshold(2)).selected < 0.8 * active(&union).selected);
+    assert!(active(&threshold(3)).selected < active(&threshold(2)).selected);
+}
+
+#[test]
+fn fill_tops_up_to_the_floor() {
+    let fill = |rest: &str| hashed(rest, "bits = 7\ntables = 2");
+    let (off, independent) = (fill(""), fill("fill = \"independent\"\nfloor = 100"));
+    let repeating = fill("fill = \"repeating\"\nfloor = 100");
+    assert_eq!((active(&off).fill, active(&off).p5 < 50.0), (0.0, true));
+    for run in [&independent, &repeating] {
+        assert_eq!((active(run).p5, active(run).p95), (100.0, 100.0));
+        assert!(active(run).fill > 50.0);
+    }
+    assert!(active(&repeating).distinct < 0.7 * active(&independent).distinct, "samples share their fill");
+    assert_eq!(active(&fill("fill = \"independent\"\nfloor = 70")).p95, 70.0);
+    assert_eq!(fill("fill = \"independent\"\nfloor = 100\nfill-below = 1").losses, off.losses);
+    assert_eq!(fill("fill = \"independent\"\nfloor = 100\nfill-below = 100").losses, independent.losses);
+    let period = |steps: u64| fill(&format!("fill = \"repeating\"\nfloor = 100\nfill-period = {steps}")).losses;
+    assert_eq!(period(5), repeating.losses);
+    assert_eq!(period(1)[0], period(9)[0]);
+    assert_ne!(period(1), period(9));
+}
+
+/// Every setting of hash functions, tables and rebuilds reaches the engine: it changes what is learned.
+#[test]
+fn hashing_options_change_the_run() {
+    let wta = "family = \"dwta\"\nbits = 2\ntables = 4\n";
+    let minhash = "family = \"minhash\"\nbits = 1\ntables = 4\n";
+    let often = "rebuild = { every = 2, redraw = 0 }";
+    for (one, other) in [
+        ("", "bits = 3\ntables = 8"),
+        ("", "bits = 4\ntables = 9"),
+        ("", "sparsity = 1"),
+        ("", "capacity = 8"),
+        ("capacity = 8", "capacity = 8\ninsertion = \"reservoir\""),
+        ("", "family = \"mips\""),
+        ("", often),
+        (often, "rebuild = { every = 2, redraw = 1 }"),
+        ("family = \"wta\"\nbits = 2\ntables = 4", "family = \"minhash\"\nbits = 2\ntables = 4"),
+        (wta, &format!("{wta}bin = 4")),
+        (wta, &format!("{wta}packing = \"exact\"")),
+        (minhash, &format!("{minhash}top = 5")),
+        (minhash, &format!("{minhash}range = 3")),
+    ] {
+        assert_ne!(hashed("", one).losses, hashed("", other).losses, "{one} | {other}");
+    }
+    let selected = |lsh: &str| active(&hashed("", lsh)).selected;
+    assert!(selected("probes = 3") > 1.2 * selected(""), "more probes find more");
+    let packing = |kind: &str| selected(&format!("family = \"dwta\"\nbits = 3\ntables = 4\npacking = \"{kind}\""));
+    assert!(packing("released") > 1.2 * packing("exact"), "overlapping codes fill fewer buckets");
+    let (full, kept) = (hashed("", often), hashed("", &format!("incremental = true\n{often}")));
+    assert_eq!(full.losses, kept.losses, "corrected projections are those of a full rehash");
+    assert!(kept.engine.memory().host_bytes > full.engine.memory().host_bytes);
+}
+
+#[test]
+fn schedules_rebuild_when_they_say() {
+    let rebuilds = |rebuild: &str| {
+        let run = hashed("", &format!("rebuild = {{ {rebuild} }}"));
+        run.engine.describe().notes.into_iter().find(|(key, _)| key == "rebuilds").unwrap().1
+    };
+    assert_eq!(rebuilds("every = 1"), "5");
+    assert_eq!(rebuilds("every = 2"), "2");
+    assert_eq!(rebuilds("policy = \"backoff\", every = 1, lambda = 0"), "5");
+    // Steps 1, 1 + e^.7 = 3.01, beyond 6.
+    assert_eq!(rebuilds("policy = \"backoff\", every = 1, lambda = 0.7"), "2");
+    assert_eq!(rebuilds("policy = \"never\", every = 1"), "0");
+    assert_eq!(rebuilds("policy = \"on-change\", every = 1, share = 1.0"), "0");
+    assert_ne!(rebuilds("policy = \"on-change\", every = 1, share = 0.0"), "0");
+}
+
+#[test]
+fn one_set_serves_the_batch_where_shared() {
+    let own = active(&train("sparse-cpu:uniform", "count = 60"));
+    let negatives = active(&train("sparse-cpu:uniform", "count = 60\nshared-negatives = true"));
+    let shared = active(&train("sparse-cpu:uniform", "count = 60\nshared = true"));
+    assert!(own.distinct > 300.0);
+    assert!(negatives.distinct < 110.0 && negatives.mean < 66.0, "each has the draws and its own labels");
+    assert_eq!((shared.mean, shared.p5), (shared.distinct, shared.distinct), "each has the draws and all labels");
+    assert!(shared.mean > negatives.mean);
+    assert!(active(&train("sparse-cpu:uniform", "count = 30")).mean < own.mean);
+    let hashed = "count = 40\nshared = true\nhashed = { lsh = { family = \"simhash\", bits = 4, tables = 8 } }";
+    let run = active(&train("lsh-cpu", hashed));
+    assert_eq!(run.mean, run.distinct);
+    assert!(run.selected <= 40.0 && run.selected > 10.0);
+}
+
+#[test]
+fn frequency_prefers_frequent_labels() {
+    let problem = problem();
+    let distinct = |name: &str| {
+        let settings = EngineSettings {
+            shape: problem.shape.clone(),
+            training: problem.training(),
+            options: "count = 60".parse().unwrap(),
+            threads: 2,
+            allow_software: false,
+            seed: 0,
+            label_shares: (0..600).map(|label| if label < 10 { 0.5 } else { 1e-6 }).collect(),
+        };
+        let mut engine = (find(name).unwrap().build)(&settings).unwrap();
+        engine.load(&initial(&problem)).unwrap();
+        engine.step(&problem.batches(1)[0]).unwrap();
+        engine.finish().unwrap().active.unwrap().distinct
+    };
+    assert!(distinct("sparse-cpu:frequency") < 60.0);
+    assert!(distinct("sparse-cpu:uniform") > 300.0);
+}
+
+/// With corrections the sum over a sample's set estimates the sum over all neurons.
+#[test]
+fn corrections_estimate_the_full_loss() {
+    let full = train_on(&problem(), "sparse-cpu:all", "", 2, 1).losses[0];
+    for sets in ["count = 200", "count = 200\nshared-negatives = true", "count = 200\nshared = true"] {
+        let loss = |rest: &str| train_on(&problem(), "sparse-cpu:uniform", &format!("{sets}{rest}"), 2, 1).losses[0];
+        let (plain, corrected) = (loss(""), loss("\ncorrect = true"));
+        assert!(plain < 0.95 * full, "{sets}: {plain} of {full}");
+        assert!((corrected - full).abs() < 0.3 * (full - plain), "{sets}: {corrected} for {full}");
+    }
+}
+
+// Precision.
+
+#[test]
+fn lower_precision_stays_near_and_saves_memory() {
+    let start = initial(&problem());
+    let exact = train("sparse-cpu:uniform", "count = 100\nshared = true");
+    let bf16 = train("sparse-cpu:uniform", "count = 100\nshared = true\nproducts = \"bf16\"");
+    assert_ne!(exact.losses, bf16.losses);
+    for (exact, bf16) in exact.losses.iter().zip(&bf16.losses) {
+        assert!((exact - bf16).abs() < 1e-2 * exact, "{bf16} for {exact}");
+    }
+    for sets in ["count = 100\nshared = true", "count = 100"] {
+        let exact = train("sparse-cpu:uniform", sets);
+        let packed = train("sparse-cpu:uniform", &format!("{sets}\nprecision = \"packed-moments\""));
+        let distance = distance(&packed.parameters, &exact.parameters, &start);
+        assert!(distance > 0.0 && distance < 3e-2, "{sets}: {distance}");
+        assert!(packed.engine.memory().host_bytes < exact.engine.memory().host_bytes);
+    }
+    assert!(
+        refusal("sparse-cpu:all", "optimiser = \"sgd\"\nprecision = \"packed-moments\"").contains("packed-moments")
+    );
+    assert!(refusal("sparse-cpu:all", "momentum = 1.0").contains("momentum"));
+    assert!(refusal("sparse-cpu:all", "counts = 1").contains("counts"));
+}
