@@ -41,8 +41,7 @@ class Network:
         # Lazy rows: the first layer's rows that a batch has no feature for stay as they are, moments included.
         self.lazy = options.sparse and training["input-rows"] == "lazy"
         dense = self.weights[self.lazy :] + self.biases
-        for tensor in dense:
-            tensor.requires_grad_()
+        self.trained = [tensor.requires_grad_() for tensor in dense]
         if self.lazy:
             self.first_m = torch.zeros_like(self.weights[0])
             self.first_v = torch.zeros_like(self.weights[0])
@@ -82,12 +81,23 @@ class Network:
             return ((mass * torch.logsumexp(logits.float(), 1)).sum() - (batch.label_mass * picked).sum()) / batch.size
         return SoftmaxLoss.apply(logits, batch.label_rows, batch.labels, batch.label_mass)
 
-    def step(self, batch):
-        """One step; returns the loss as a tensor on the device, so that nothing waits for it."""
-        self.step_number += 1
+    def gradients(self, batch):
         rows = self.weights[0][batch.distinct].requires_grad_() if self.lazy else None
         loss = self.loss_of(batch.tensors(), rows)
         loss.backward()
+        return loss, rows
+
+    def warm(self, batches):
+        """Compiles, starts threads and libraries; trains nothing. Part of set-up, as shader compilation is of ours."""
+        for batch in batches:
+            self.gradients(batch)
+            for tensor in self.trained:
+                tensor.grad = None
+
+    def step(self, batch):
+        """One step; returns the loss as a tensor on the device, so that nothing waits for it."""
+        self.step_number += 1
+        loss, rows = self.gradients(batch)
         with torch.no_grad():
             self.update(batch, rows)
         return loss.detach()
@@ -286,14 +296,17 @@ def train(options):
     parameters = load_file(folder / "parameters.safetensors")
     loaded = time.perf_counter()
     network = Network(parameters, training, options)
-    wait(options)
-    setup = time.perf_counter() - loaded
     size, order = training["batch"], tensors["order"].astype(np.int64)
     if options.check:
         sys.exit(check(network, train_split, order[0], size, meta["check"]["losses"], options))
 
     rows = order.shape[1]
     per_epoch = -(-rows // size)
+    # Other counts of features and labels make the compiler go again, and so does the short last batch of an epoch.
+    starts = sorted({at * size for at in (0, 1, 2, per_epoch - 1) if at < per_epoch})
+    network.warm(train_split.batch(order[0, at : at + size], options.device) for at in starts)
+    wait(options)
+    setup = time.perf_counter() - loaded
     last = options.steps or order.shape[0] * per_epoch
     if last > order.shape[0] * per_epoch:
         sys.exit(f"--steps {last} wants more than the {order.shape[0]} epochs that were exported: export more --epochs")
