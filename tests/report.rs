@@ -260,6 +260,57 @@ fn the_same_engine_twice_is_told_apart() {
     assert!(text.contains("lsh-cpu, batch 128") && text.contains("lsh-cpu, batch 256"), "{text}");
 }
 
+/// The verdicts of `README.md`, by claim.
+fn verdicts(summary: &Summary) -> std::collections::BTreeMap<String, String> {
+    let text = fs::read_to_string(&summary.readme).unwrap();
+    let section = text.split("## Claims").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
+    rows.map(|line| line.split(" | ").map(|cell| cell.trim_start_matches("| ").to_string()).collect::<Vec<_>>())
+        .map(|cells| (cells[0].clone(), cells[3].clone()))
+        .collect()
+}
+
+#[test]
+fn claims_are_ruled_from_records_and_lose_their_verdict_with_them() {
+    let counted = |row: Row| Row {
+        active_mean: Some(100.0),
+        labels: Some(100_000),
+        flops_per_step: Some(1e8),
+        bytes_per_step: Some(1e5),
+        ..row
+    };
+    let mut rows = runs("moby", "dense-cpu", 0.8, 0.1);
+    rows.extend(runs("moby", "lsh-cpu", 0.8, 0.01).into_iter().map(counted));
+    rows.extend(runs("moby", "sparse-cpu:uniform", 0.5, 0.01).into_iter().map(counted));
+    let of = |rows: &[Row]| verdicts(&Bench::new(rows).render().0);
+    let all = of(&rows);
+    for (claim, verdict) in [
+        ("S01", "not measured"),
+        ("S04", "holds"),
+        ("S05", "holds"),
+        ("S06", "holds"),
+        ("S08", "holds"),
+        ("S09", "holds in part"),
+        ("S24", "not measured"),
+        ("C09", "does not hold"),
+        ("C16", "holds"),
+        ("C17", "does not hold"),
+    ] {
+        assert_eq!(all[claim], verdict, "{claim}");
+    }
+    // Slower on another data set: in part. Without the uniform engine, the dense one, or anything: not measured.
+    let mut mixed = rows.clone();
+    mixed.extend(runs("webster", "dense-cpu", 0.8, 0.01));
+    mixed.extend(runs("webster", "lsh-cpu", 0.8, 0.1));
+    assert_eq!(of(&mixed)["S04"], "holds in part");
+    rows.retain(|row| row.engine != "sparse-cpu:uniform");
+    assert_eq!(of(&rows)["C09"], "not measured");
+    rows.retain(|row| row.engine != "dense-cpu");
+    let lonely = of(&rows);
+    assert!(["S04", "S06", "C17"].iter().all(|claim| lonely[*claim] == "not measured"));
+    assert_eq!(lonely["S08"], "holds");
+}
+
 #[test]
 fn a_rerun_with_other_settings_replaces_all_of_the_former() {
     let mut rows = runs("moby", "lsh-cpu", 0.8, 0.01);

@@ -22,6 +22,7 @@ pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tal
         experiment: harness.experiment.id(harness.options.scale),
         dataset: plan.entry.source.clone(),
         fingerprint: format!("{:016x}", plan.data.fingerprint),
+        labels: Some(shape.labels as u64),
         engine: plan.engine.label().into(),
         options: serde_json::to_string(&plan.engine.options)?,
         seed: plan.seed,

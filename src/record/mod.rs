@@ -53,6 +53,8 @@ pub struct Row {
     pub dataset: String,
     /// Fingerprint of the data's content, hexadecimal.
     pub fingerprint: String,
+    /// L: output neurons.
+    pub labels: Option<u64>,
     /// Engine as named in curves: the TOML's `label`, or the engine's name.
     pub engine: String,
     /// The engine's options that differ from its defaults, as compact JSON.

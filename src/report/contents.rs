@@ -1,5 +1,6 @@
 //! What stands in the report, in order, before it is given a form.
 
+use super::claims;
 use super::document::{Block, Table, plain};
 use super::figures::{self, Figure};
 use super::published;
@@ -26,7 +27,7 @@ impl Contents {
     /// Everything these studies say; links to records are written as seen from `out`.
     pub fn of(studies: &[Study], records: &Records, out: &Path) -> Self {
         debug_assert_eq!(studies.len(), order(records).len());
-        let mut blocks = Vec::new();
+        let mut blocks = claims::blocks(studies);
         let mut lead = None;
         for (i, study) in studies.iter().enumerate() {
             let twins = studies.iter().filter(|other| other.experiment == study.experiment).count();

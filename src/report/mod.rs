@@ -10,6 +10,7 @@
 mod axis;
 mod bars;
 mod canvas;
+mod claims;
 mod contents;
 mod document;
 mod figures;

@@ -9,6 +9,30 @@
     }
   } catch { /* no storage from a file in some browsers: the choice lasts as long as the page */ }
 
+  // Claims by verdict: a button for each that occurs.
+  const claims = document.getElementById("claims-table");
+  if (claims) {
+    const rows = [...claims.tBodies[0].rows];
+    const verdict = row => row.querySelector(".badge").textContent;
+    const filter = document.createElement("div");
+    filter.className = "filter";
+    filter.setAttribute("role", "group");
+    filter.setAttribute("aria-label", "Claims shown");
+    for (const name of ["all", "holds", "holds in part", "does not hold", "not measured"]) {
+      const shown = row => name === "all" || verdict(row) === name;
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = `${name} (${rows.filter(shown).length})`;
+      button.setAttribute("aria-pressed", name === "all");
+      button.addEventListener("click", () => {
+        for (const other of filter.children) other.setAttribute("aria-pressed", other === button);
+        for (const row of rows) row.hidden = !shown(row);
+      });
+      filter.append(button);
+    }
+    claims.parentElement.before(filter);
+  }
+
   const number = text => {
     const found = text.replace(/,/g, "").match(/^-?\d+(\.\d+)?/);
     return found ? Number(found[0]) : Infinity;

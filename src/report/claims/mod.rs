@@ -1,0 +1,192 @@
+//! The ledger of claims about SLIDE, each with a verdict computed from records.
+//!
+//! `ledger.toml` says what was claimed and what would measure it; [`rules`] are code over records. A claim without a
+//! rule, or without the records that its rule reads, is "not measured".
+
+mod rules;
+
+use super::document::{Block, Cell, Table, plain};
+use super::runs::Study;
+use serde::Deserialize;
+
+/// One line of the ledger.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claim {
+    /// `S01`, `O01`, `C01` …: SLIDE 2020, its sequel, its critics.
+    pub id: String,
+    pub source: String,
+    /// What is claimed, in our words.
+    pub claim: String,
+    /// The figure as published.
+    pub published: String,
+    /// What measures it.
+    pub experiment: String,
+    /// Code in [`rules`]; none where no records decide yet.
+    rule: Option<rules::Rule>,
+    /// Whom the hashed engine is compared with.
+    baseline: Option<String>,
+    /// The published figure as a number.
+    figure: Option<f64>,
+    /// How far from it still holds.
+    #[serde(default)]
+    tolerance: f64,
+    /// Part of the name of the data set, for a claim about one.
+    dataset: Option<String>,
+}
+
+/// What records say to a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    Holds,
+    InPart,
+    DoesNotHold,
+    NotMeasured,
+}
+
+impl Verdict {
+    pub const ALL: [Verdict; 4] = [Verdict::Holds, Verdict::InPart, Verdict::DoesNotHold, Verdict::NotMeasured];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Verdict::Holds => "holds",
+            Verdict::InPart => "holds in part",
+            Verdict::DoesNotHold => "does not hold",
+            Verdict::NotMeasured => "not measured",
+        }
+    }
+
+    fn class(self) -> &'static str {
+        match self {
+            Verdict::Holds => "badge green",
+            Verdict::InPart => "badge amber",
+            Verdict::DoesNotHold => "badge red",
+            Verdict::NotMeasured => "badge grey",
+        }
+    }
+
+    /// Of several data sets or machines: what all of them say, else in part.
+    fn of_all(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        let mut verdicts = verdicts.into_iter();
+        let Some(first) = verdicts.next() else { return Verdict::NotMeasured };
+        if verdicts.all(|verdict| verdict == first) { first } else { Verdict::InPart }
+    }
+}
+
+/// A claim with its verdict and the figures behind it.
+#[derive(Clone, Debug)]
+pub struct Ruling {
+    pub claim: Claim,
+    pub verdict: Verdict,
+    /// Measured figures, data set by data set; what it would take where there are none.
+    pub measured: String,
+}
+
+/// The ledger, in order.
+pub fn ledger() -> Vec<Claim> {
+    #[derive(Deserialize)]
+    struct Ledger {
+        claim: Vec<Claim>,
+    }
+    toml::from_str::<Ledger>(include_str!("ledger.toml")).expect("a test reads the ledger").claim
+}
+
+/// Rules on every claim.
+pub fn rulings(studies: &[Study]) -> Vec<Ruling> {
+    ledger().into_iter().map(|claim| claim.judge(studies)).collect()
+}
+
+impl Claim {
+    fn judge(self, studies: &[Study]) -> Ruling {
+        let machines: std::collections::BTreeSet<&str> = studies.iter().map(|study| study.label.as_str()).collect();
+        let mut verdicts = Vec::new();
+        let mut measured = Vec::new();
+        for study in studies {
+            for panel in &study.panels {
+                let about = self.dataset.as_ref().is_none_or(|name| panel.dataset.contains(name));
+                let Some(found) = self.rule.filter(|_| about).and_then(|rule| rule.apply(&self, panel)) else {
+                    continue;
+                };
+                let machine = if machines.len() > 1 { format!(", {}", plain(&study.label)) } else { String::new() };
+                verdicts.push(found.verdict);
+                measured.push(format!("{}{machine}: {}", plain(&panel.dataset), found.words));
+            }
+        }
+        let verdict = Verdict::of_all(verdicts);
+        if verdict == Verdict::NotMeasured {
+            measured.push(match (&self.rule, &self.dataset) {
+                (Some(rule), Some(dataset)) => format!("needs {} on data like {dataset}", rule.needs(&self)),
+                (Some(rule), None) => format!("needs {}", rule.needs(&self)),
+                (None, _) => match self.experiment.strip_prefix("none: ") {
+                    Some(reason) => reason.into(),
+                    None => format!("needs experiment `{}`", self.experiment),
+                },
+            });
+        }
+        Ruling { claim: self, verdict, measured: measured.join("; ") }
+    }
+}
+
+/// The section of the report.
+pub fn blocks(studies: &[Study]) -> Vec<Block> {
+    let rulings = rulings(studies);
+    let count = |verdict| rulings.iter().filter(|ruling| ruling.verdict == verdict).count();
+    let counts: Vec<String> =
+        Verdict::ALL.into_iter().map(|verdict| format!("{} {}", count(verdict), verdict.name())).collect();
+    let mut table = Table::new(
+        "claims-table",
+        "Claims and what the records say",
+        &["id", "claim", "published", "verdict", "measured", "source"],
+    );
+    for Ruling { claim, verdict, measured } in &rulings {
+        table.row([
+            plain(&claim.id).into(),
+            plain(&claim.claim).into(),
+            plain(&claim.published).into(),
+            Cell { text: verdict.name().into(), class: Some(verdict.class().into()) },
+            measured.clone().into(),
+            plain(&claim.source).into(),
+        ]);
+    }
+    vec![
+        Block::Section { id: "claims".into(), title: "Claims".into() },
+        Block::Text(format!(
+            "{} claims of the papers and of their critics: {}. A verdict is of this data and these machines; published \
+             figures are of other ones. One that differs between data sets holds in part, and so does a gain in the \
+             direction claimed but short of its size.",
+            rulings.len(),
+            counts.join(", ")
+        )),
+        Block::Table(table),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ledger_is_whole() {
+        let ledger = ledger();
+        let has = |id: &str| ledger.iter().filter(|claim| claim.id == id).count() == 1;
+        for (letter, last) in [("S", 35), ("O", 8), ("C", 18)] {
+            for i in 1..=last {
+                assert!(has(&format!("{letter}{i:02}")), "{letter}{i:02} is missing or occurs twice");
+            }
+        }
+        for claim in &ledger {
+            assert!(!claim.claim.is_empty() && !claim.published.is_empty() && !claim.experiment.is_empty());
+            let missing = claim.rule.and_then(|rule| rule.lacks(claim));
+            assert_eq!(missing, None, "{}", claim.id);
+        }
+    }
+
+    #[test]
+    fn several_verdicts_make_one() {
+        use Verdict::{DoesNotHold, Holds, InPart, NotMeasured};
+        assert_eq!(Verdict::of_all([]), NotMeasured);
+        assert_eq!(Verdict::of_all([Holds, Holds]), Holds);
+        assert_eq!(Verdict::of_all([Holds, DoesNotHold]), InPart);
+        assert_eq!(Verdict::of_all([DoesNotHold, DoesNotHold]), DoesNotHold);
+    }
+}

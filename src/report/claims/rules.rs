@@ -1,0 +1,305 @@
+//! Rules: what the runs on one data set say to a claim. None where they say nothing.
+
+use super::super::runs::{Axis, Contestant, Panel};
+use super::super::statistics::{Spread, number, share, thousands, times};
+use super::super::verdict::{Duel, Outcome};
+use super::{Claim, Verdict};
+use Verdict::{DoesNotHold, Holds, InPart};
+use serde::Deserialize;
+
+/// The rules by their names in the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Time to the P@1 at which the baseline ends, by the published factor; in part if by less.
+    Sooner,
+    /// The same factor is missed.
+    Shrinks,
+    /// P@1 on the sample after as many iterations differs by no more than the tolerance; in part if it only ends so.
+    SameAccuracy,
+    /// The same at the end, on the whole test set.
+    SameFinalAccuracy,
+    /// Active output neurons as a share of all.
+    ActiveShare,
+    /// FLOP and bytes as shares of the dense engine's, against the share of active neurons.
+    CostShare,
+    /// The last layer's share of the dense FLOP is at least what the hashed engine saves of them.
+    LastLayer,
+    /// CPU seconds over training seconds and threads.
+    CoreUse,
+    /// P@1 and seconds of the final evaluation through the tables, against all logits.
+    HashedInference,
+    /// The dense engine on the GPU is not sooner than that on the CPU.
+    GpuNotAhead,
+    /// The ratio of seconds an epoch by three clocks.
+    Clocks,
+    /// The baseline's P@1 gains more than the tolerance over the last quarter of its iterations.
+    StillRising,
+    /// Uniform selection ends no further below hashed selection than the tolerance.
+    NoBetterThanUniform,
+    /// Random fill as a share of the active set.
+    FillShare,
+    /// Range over at least three seeds of the time to a P@1, as a share of its median.
+    Seeds,
+}
+
+/// One data set's say.
+pub struct Found {
+    pub verdict: Verdict,
+    pub words: String,
+}
+
+fn found(verdict: Verdict, words: String) -> Option<Found> {
+    Some(Found { verdict, words })
+}
+
+fn yes_or_no(holds: bool, words: String) -> Option<Found> {
+    found(if holds { Holds } else { DoesNotHold }, words)
+}
+
+/// `12.3 %`.
+fn percent(part: f64) -> String {
+    format!("{} %", number(part * 100.0))
+}
+
+impl Rule {
+    pub fn apply(self, claim: &Claim, panel: &Panel) -> Option<Found> {
+        let lsh = || panel.find("lsh-cpu");
+        let dense = || panel.find(claim.baseline.as_deref().unwrap_or("dense-cpu"));
+        let (figure, tolerance) = (claim.figure.unwrap_or(f64::NAN), claim.tolerance);
+        match self {
+            Rule::Sooner => sooner(&Duel::of(panel, lsh()?, dense()?)?, figure * (1.0 - tolerance)),
+            Rule::Shrinks => {
+                let duel = Duel::of(panel, lsh()?, dense()?)?;
+                let ratio = duel.wall.map_or(0.0, |wall| wall.median);
+                yes_or_no(ratio < figure * (1.0 - tolerance), speed(&duel))
+            }
+            Rule::SameAccuracy => same_accuracy(lsh()?, dense()?, tolerance),
+            Rule::SameFinalAccuracy => {
+                let (ours, theirs) = (lsh()?.full(|row| row.p1)?, dense()?.full(|row| row.p1)?);
+                let words = format!("P@1 {} against {}", ours.text(share), theirs.text(share));
+                yes_or_no(ours.median >= theirs.median - tolerance, words)
+            }
+            Rule::ActiveShare => {
+                let (active, all) = (active(lsh()?)?, labels(lsh()?)?);
+                let words = format!(
+                    "{} of {} ({})",
+                    number(active.median),
+                    thousands(all as i64),
+                    percent(active.median / all)
+                );
+                yes_or_no(active.median / all <= figure * (1.0 + tolerance), words)
+            }
+            Rule::CostShare => cost_share(lsh()?, dense()?, tolerance),
+            Rule::LastLayer => {
+                let (ours, theirs) = (lsh()?.last(|row| row.flops_per_step)?, dense()?.last(|row| row.flops_per_step)?);
+                // The hashed engine computes the other layers in full, so they cost no more than all it does.
+                let least = 1.0 - ours.median / theirs.median;
+                if least >= figure { found(Holds, format!("at least {}", percent(least))) } else { None }
+            }
+            Rule::CoreUse => core_use(lsh()?, dense()?, figure * (1.0 - tolerance)),
+            Rule::HashedInference => hashed_inference(lsh()?, tolerance),
+            Rule::GpuNotAhead => {
+                let duel = Duel::of(panel, panel.find("dense-gpu")?, panel.find("dense-cpu")?)?;
+                let verdict = match duel.outcome() {
+                    Outcome::Sooner => DoesNotHold,
+                    Outcome::Level => InPart,
+                    Outcome::Later => Holds,
+                };
+                found(verdict, format!("GPU {}", speed(&duel)))
+            }
+            Rule::Clocks => clocks(lsh()?, dense()?, tolerance),
+            Rule::StillRising => {
+                let gain = Spread::of(dense()?.runs.iter().filter_map(|run| {
+                    let points = run.points(Axis::Steps);
+                    let &(end, last) = points.last()?;
+                    let (_, before) = points.iter().rev().find(|(step, _)| *step <= 0.75 * end)?;
+                    (points.len() > 3).then_some(last - before)
+                }))?;
+                let words = format!("P@1 gains {} over the last quarter", gain.text(share));
+                yes_or_no(gain.median > tolerance, words)
+            }
+            Rule::NoBetterThanUniform => {
+                let (ours, theirs) = (lsh()?, panel.find("sparse-cpu:uniform")?);
+                let (hashed, uniform) = (ours.end()?, theirs.end()?);
+                let (our_count, their_count) = (active(ours)?.median, active(theirs)?.median);
+                let words = format!(
+                    "uniform ends at P@1 {} with {} active, hashed at {} with {}",
+                    uniform.text(share),
+                    number(their_count),
+                    hashed.text(share),
+                    number(our_count)
+                );
+                // Counts that are far apart decide only against the engine that had more.
+                let as_well = uniform.median >= hashed.median - tolerance;
+                let fair = if as_well { their_count <= 1.25 * our_count } else { our_count <= 1.25 * their_count };
+                if fair {
+                    yes_or_no(as_well, words)
+                } else {
+                    found(InPart, format!("{words}, counts that do not compare"))
+                }
+            }
+            Rule::FillShare => {
+                let fill = lsh()?.last(|row| Some(row.active_fill? / row.active_mean?))?;
+                yes_or_no(fill.median >= figure, format!("{} of the active set", fill.text(percent)))
+            }
+            Rule::Seeds => {
+                let (contestant, target) = (lsh()?, Duel::of(panel, lsh()?, dense()?)?.target);
+                let seconds = Spread::of(contestant.reached(Axis::TrainSeconds, target).runs.into_iter().flatten())?;
+                let range = (seconds.max - seconds.min) / seconds.median;
+                if seconds.n < 3 {
+                    return None;
+                }
+                yes_or_no(
+                    range >= tolerance,
+                    format!("{} s to P@1 {}: a range of {}", seconds.text(number), share(target), percent(range)),
+                )
+            }
+        }
+    }
+
+    /// What must be in the records for this rule to say something.
+    pub fn needs(self, claim: &Claim) -> String {
+        let baseline = claim.baseline.as_deref().unwrap_or("dense-cpu");
+        match self {
+            Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
+            Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
+            Rule::NoBetterThanUniform => "runs of lsh-cpu and sparse-cpu:uniform".into(),
+            Rule::FillShare => "runs of lsh-cpu that count their random fill".into(),
+            Rule::LastLayer => {
+                format!("the cost of each layer (experiment `{}`); the totals do not decide", claim.experiment)
+            }
+            Rule::Seeds => "three seeds of lsh-cpu that reach the P@1 at which dense-cpu ends".into(),
+            Rule::ActiveShare => "runs of lsh-cpu that record their active neurons and the labels there are".into(),
+            Rule::StillRising => "a run of dense-cpu".into(),
+            _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
+            _ => format!("runs of lsh-cpu and {baseline}"),
+        }
+    }
+
+    /// A field of the claim that this rule reads and the claim lacks.
+    #[cfg(test)]
+    pub fn lacks(self, claim: &Claim) -> Option<&'static str> {
+        let figure = matches!(
+            self,
+            Rule::Sooner | Rule::Shrinks | Rule::ActiveShare | Rule::LastLayer | Rule::CoreUse | Rule::FillShare
+        );
+        let baseline = matches!(self, Rule::Sooner | Rule::Shrinks);
+        match () {
+            () if figure && claim.figure.is_none() => Some("figure"),
+            () if baseline && claim.baseline.is_none() => Some("baseline"),
+            () => None,
+        }
+    }
+}
+
+/// L, the output neurons there are.
+fn labels(contestant: &Contestant) -> Option<f64> {
+    Some(contestant.last(|row| Some(row.labels? as f64))?.median)
+}
+
+fn active(contestant: &Contestant) -> Option<Spread> {
+    contestant.last(|row| row.active_mean)
+}
+
+fn speed(duel: &Duel) -> String {
+    match (duel.wall, duel.lower) {
+        (Some(wall), _) => format!("{} to P@1 {}", wall.text(times), share(duel.target)),
+        (None, Some((p1, ratio))) => {
+            format!("P@1 {} not reached; {} to {}", share(duel.target), ratio.text(times), share(p1))
+        }
+        (None, None) => format!("P@1 {} not reached", share(duel.target)),
+    }
+}
+
+fn sooner(duel: &Duel, factor: f64) -> Option<Found> {
+    let enough = duel.wall.is_some_and(|wall| wall.median >= factor);
+    let verdict = match duel.outcome() {
+        Outcome::Sooner if enough => Holds,
+        Outcome::Sooner | Outcome::Level => InPart,
+        Outcome::Later => DoesNotHold,
+    };
+    found(verdict, speed(duel))
+}
+
+fn same_accuracy(ours: &Contestant, theirs: &Contestant, tolerance: f64) -> Option<Found> {
+    let (ours, theirs) = (ours.curve(Axis::Steps), theirs.curve(Axis::Steps));
+    let differences: Vec<f64> = ours
+        .iter()
+        .filter_map(|point| Some(point.median - theirs.iter().find(|other| other.x == point.x)?.median))
+        .collect();
+    let (&last, widest) = (differences.last()?, differences.iter().copied().min_by(f64::total_cmp)?);
+    let verdict = match (widest >= -tolerance, last >= -tolerance) {
+        (true, true) => Holds,
+        (false, false) => DoesNotHold,
+        _ => InPart,
+    };
+    found(verdict, format!("P@1 {last:+.3} at the end, {widest:+.3} where furthest below"))
+}
+
+fn cost_share(ours: &Contestant, theirs: &Contestant, tolerance: f64) -> Option<Found> {
+    let ratio =
+        |figure: fn(&crate::record::Row) -> Option<f64>| Some(ours.last(figure)?.median / theirs.last(figure)?.median);
+    let flops = ratio(|row| row.flops_per_step)?;
+    let bytes = ratio(|row| row.bytes_per_step)?;
+    let neurons = active(ours)?.median / labels(ours)?;
+    let verdict = if flops.max(bytes) <= neurons * (1.0 + tolerance) {
+        Holds
+    } else if flops.max(bytes) < 1.0 {
+        InPart
+    } else {
+        DoesNotHold
+    };
+    found(
+        verdict,
+        format!(
+            "{} of the FLOP and {} of the bytes with {} of the neurons",
+            percent(flops),
+            percent(bytes),
+            percent(neurons)
+        ),
+    )
+}
+
+fn core_use(ours: &Contestant, theirs: &Contestant, busy: f64) -> Option<Found> {
+    let used = |contestant: &Contestant| contestant.last(|row| Some(row.cpu_s? / (row.train_s? * row.threads as f64)));
+    let threads = ours.runs.first()?.last()?.threads;
+    let (ours, theirs) = (used(ours)?, used(theirs)?);
+    let verdict = match (ours.median >= busy, theirs.median < 0.5) {
+        (true, true) => Holds,
+        (false, false) => DoesNotHold,
+        _ => InPart,
+    };
+    found(verdict, format!("{} against {} on {threads} threads", percent(ours.median), percent(theirs.median)))
+}
+
+fn hashed_inference(ours: &Contestant, tolerance: f64) -> Option<Found> {
+    let both = || ours.runs.iter().filter_map(|run| Some((run.hashed.as_ref()?, run.full.as_ref()?)));
+    let p1 = Spread::of(both().filter_map(|(hashed, full)| Some(hashed.p1? - full.p1?)))?;
+    let seconds = Spread::of(both().filter_map(|(hashed, full)| Some(full.eval_s? / hashed.eval_s?)))?;
+    let verdict = match (p1.median >= -tolerance, seconds.median > 1.0) {
+        (true, true) => Holds,
+        (false, false) => DoesNotHold,
+        _ => InPart,
+    };
+    found(verdict, format!("P@1 {:+.3} at {} the speed of all logits", p1.median, times(seconds.median)))
+}
+
+fn clocks(ours: &Contestant, theirs: &Contestant, tolerance: f64) -> Option<Found> {
+    let ratio =
+        |clock: fn(&crate::record::Row) -> Option<f64>| Some(theirs.last(clock)?.median / ours.last(clock)?.median);
+    let ratios = [
+        ratio(|row| Some(row.device_s? / row.epoch)),
+        ratio(|row| Some(row.train_s? / row.epoch)),
+        ratio(|row| Some(row.total_s? / row.epoch)),
+    ];
+    let [device, train, total] = [ratios[0]?, ratios[1]?, ratios[2]?];
+    let all = Spread::of([device, train, total])?;
+    let words = format!(
+        "{} by the device clock, {} by the training loop, {} by everything",
+        times(device),
+        times(train),
+        times(total)
+    );
+    yes_or_no(all.max / all.min - 1.0 >= tolerance, words)
+}
