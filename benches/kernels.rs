@@ -9,10 +9,12 @@ use criterion::{BatchSize, Criterion, Throughput};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
+use slidebench::kernels::gemm::Product;
 use slidebench::kernels::memory::{Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
 use slidebench::kernels::roofline::thread_seconds;
 use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
+use slidebench::lsh::{Family, Hasher, LshSettings, Tables as HashTables};
 use slidebench::network::{AdamStep, Training};
 use std::hint::black_box;
 use std::time::Duration;
@@ -39,6 +41,7 @@ fn main() {
     drop(tables);
     arrays(&mut criterion);
     products(&mut criterion);
+    hashing(&mut criterion);
     criterion.final_summary();
 }
 
@@ -312,54 +315,90 @@ fn arrays(criterion: &mut Criterion) {
     }
 }
 
-/// The dense engine's three products on a block of labels, one thread; elements are floating-point operations.
+/// The dense engine's three products on a block of labels, one thread: our own, and the crate `gemm`, which takes over
+/// where there is no AVX-512. Elements are floating-point operations.
 fn products(criterion: &mut Criterion) {
-    /// Labels a block.
-    const L: usize = 4096;
+    /// Labels a block, as in the engine: all operands lie in the second-level cache.
+    const L: usize = 128;
     let mut rng = Pcg64Mcg::seed_from_u64(9);
     let mut matrix = |rows: usize, columns: usize| -> Vec<f32> {
         (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect()
     };
-    let (h, w, z) = (matrix(BATCH, WIDTH), matrix(L, WIDTH), matrix(BATCH, L));
+    // Our engine keeps H and G by neuron, B columns a row, so that all three have rows to run along.
+    let (w, h, g, h_by_sample) = (matrix(L, WIDTH), matrix(WIDTH, BATCH), matrix(L, BATCH), matrix(BATCH, WIDTH));
+    let cases = [
+        ("logits = W·H", Product::rows((L, BATCH, WIDTH), &w, WIDTH, &h, BATCH)),
+        ("dW = G·Hᵀ", Product::rows((L, WIDTH, BATCH), &g, BATCH, &h_by_sample, WIDTH)),
+        ("dH = Wᵀ·G", Product::transposed((WIDTH, BATCH, L), &w, WIDTH, &g, BATCH)),
+    ];
     let mut group = criterion.benchmark_group("gemm");
     group.throughput(Throughput::Elements((2 * BATCH * L * WIDTH) as u64));
-    // (name, [m, n, k], left, its (column, row) strides, right, its strides)
-    let (h_by_row, w_by_row, z_by_row) = ((1, WIDTH), (1, WIDTH), (1, L));
-    let flip = |(column, row): (usize, usize)| (row, column);
-    let cases = [
-        ("logits = H·Wᵀ", [BATCH, L, WIDTH], &h, h_by_row, &w, flip(w_by_row)),
-        ("dW = Gᵀ·H", [L, WIDTH, BATCH], &z, flip(z_by_row), &h, h_by_row),
-        ("dH = G·W", [BATCH, WIDTH, L], &z, z_by_row, &w, w_by_row),
-    ];
-    for (name, [m, n, k], left, left_strides, right, right_strides) in cases {
-        let mut out = vec![0.0f32; m * n];
-        group.bench_function(name, |bencher| {
+    for (name, product) in cases {
+        let mut out = vec![0.0f32; product.m * product.n];
+        group.bench_function(format!("{name}, ours"), |bencher| bencher.iter(|| product.run(black_box(&mut out))));
+        group.bench_function(format!("{name}, crate gemm"), |bencher| {
+            bencher.iter(|| crate_gemm(&product, black_box(&mut out)));
+        });
+    }
+}
+
+fn crate_gemm(product: &Product<'_>, out: &mut [f32]) {
+    let Product { m, n, depth: k, a, b, .. } = *product;
+    assert!(out.len() == m * n && b.len() == k * n && a.len() == m * k);
+    // SAFETY: the three matrices are as long as their shapes say, and the strides are those of these shapes.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            product.column as isize,
+            product.row as isize,
+            b.as_ptr(),
+            1,
+            n as isize,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+/// Hash tables over 65,536 neurons: hashing weight rows, filing them, hashing a batch of queries, reading its buckets.
+/// Elements are vectors.
+fn hashing(criterion: &mut Criterion) {
+    const NEURONS: usize = 1 << 16;
+    let mut rng = Pcg64Mcg::seed_from_u64(10);
+    let weights: Vec<f32> = (0..NEURONS * WIDTH).map(|_| rng.random_range(-1.0..1.0)).collect();
+    let queries: Vec<f32> = (0..BATCH * WIDTH).map(|_| rng.random_range(-1.0f32..1.0).max(0.0)).collect();
+    for (name, family, bits) in [("simhash", Family::Simhash, 9), ("dwta", Family::Dwta, 6)] {
+        let settings = LshSettings { family, bits, ..LshSettings::default() };
+        let hasher = Hasher::new(&settings, WIDTH, 1).expect("good settings");
+        let mut tables = HashTables::new(&hasher, NEURONS);
+        let mut group = criterion.benchmark_group(format!("lsh {name} K={bits} T={}", settings.tables));
+        group.throughput(Throughput::Elements(NEURONS as u64));
+        group.bench_function("hash the weights, all threads", |bencher| {
+            bencher.iter(|| tables.rehash(&hasher, &weights, WIDTH));
+        });
+        group.bench_function("insert, all threads", |bencher| bencher.iter(|| tables.insert(1)));
+        group.throughput(Throughput::Elements(BATCH as u64));
+        let mut buckets = vec![0; settings.tables * BATCH];
+        group.bench_function("hash queries", |bencher| {
+            bencher.iter(|| hasher.hash_queries(&queries, WIDTH, 0..BATCH, &mut buckets));
+        });
+        group.bench_function("read buckets", |bencher| {
             bencher.iter(|| {
-                // SAFETY: the strides stay inside the three matrices, as the shapes above say.
-                unsafe {
-                    gemm::gemm(
-                        m,
-                        n,
-                        k,
-                        out.as_mut_ptr(),
-                        1,
-                        n as isize,
-                        false,
-                        left.as_ptr(),
-                        left_strides.0 as isize,
-                        left_strides.1 as isize,
-                        right.as_ptr(),
-                        right_strides.0 as isize,
-                        right_strides.1 as isize,
-                        0.0,
-                        1.0,
-                        false,
-                        false,
-                        false,
-                        gemm::Parallelism::None,
-                    );
-                }
-                black_box(&out);
+                let of_table = buckets.chunks(BATCH).enumerate();
+                let ids = of_table.flat_map(|(table, buckets)| buckets.iter().map(move |&bucket| (table, bucket)));
+                let sum = |ids: &[u32]| ids.iter().fold(0u32, |sum, &id| sum.wrapping_add(id));
+                ids.fold(0u32, |total, (table, bucket)| total.wrapping_add(sum(tables.bucket(table, bucket))))
             });
         });
     }

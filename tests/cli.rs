@@ -57,7 +57,9 @@ fn list_shows_experiments_with_their_question_and_engines() {
 #[test]
 fn help_teaches_by_example() {
     let folder = desk(TINY);
-    for verb in [&["--help"][..], &["run", "--help"], &["data", "--help"], &["devices", "--help"]] {
+    for verb in
+        [&["--help"][..], &["run", "--help"], &["data", "--help"], &["devices", "--help"], &["export", "--help"]]
+    {
         let output = slidebench(&folder, verb);
         assert_eq!(output.status.code(), Some(0), "{verb:?}");
         assert!(stdout(&output).contains("Examples:\n  slidebench "), "{verb:?}");
@@ -221,4 +223,48 @@ fn ctrl_c_finishes_the_row_and_exits_130() {
     let last = rows.last().unwrap();
     assert_eq!(last.status, "interrupted");
     assert!(last.reason.starts_with("stopped by the user at step ") && last.p1.is_some(), "{last:?}");
+}
+
+/// What the export holds is what the engines see: the first loss is that of untrained weights, the order is a
+/// permutation an epoch, arrays fit together.
+#[test]
+fn an_export_holds_data_order_weights_and_losses() {
+    let folder = desk(TINY);
+    let source = "synthetic:amazon-670k@0.001?train=600&test=100";
+    let arguments =
+        ["export", source, "--out", "peer", "--hidden", "8", "--batch", "32", "--check", "3", "--epochs", "2"];
+    let output = slidebench(&folder, &arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let read = |name: &str| std::fs::read(folder.path().join("peer").join(name)).unwrap();
+
+    let data = read("data.safetensors");
+    let data = safetensors::SafeTensors::deserialize(&data).unwrap();
+    let u32s = |name: &str| -> Vec<u32> {
+        data.tensor(name).unwrap().data().chunks_exact(4).map(|b| u32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    let mut order = u32s("order");
+    let rows = data.tensor("train.offsets").unwrap().shape()[0] - 1;
+    assert_eq!(data.tensor("order").unwrap().shape(), [2, rows]);
+    assert_ne!(order[..rows], order[rows..], "every epoch has its own order");
+    order[..rows].sort_unstable();
+    assert!(order[..rows].iter().copied().eq(0..rows as u32));
+    let last = &data.tensor("train.offsets").unwrap().data()[rows * 8..];
+    assert_eq!(u64::from_le_bytes(last.try_into().unwrap()) as usize, u32s("train.indices").len());
+    assert_eq!(data.tensor("test.label_offsets").unwrap().shape(), [101]);
+
+    let meta: serde_json::Value = serde_json::from_slice(&read("meta.json")).unwrap();
+    let labels = meta["shape"]["labels"].as_u64().unwrap() as f64;
+    let losses: Vec<f64> = meta["check"]["losses"].as_array().unwrap().iter().map(|l| l.as_f64().unwrap()).collect();
+    assert_eq!(losses.len(), 3);
+    assert!((losses[0] / labels.ln() - 1.0).abs() < 0.05, "{losses:?} for {labels} labels");
+    assert!(meta["columns"].as_array().unwrap().iter().any(|column| column == "train_s"));
+
+    let weights = read("parameters.safetensors");
+    let weights = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    assert_eq!(weights.tensor("layer1.weight").unwrap().shape(), [labels as usize, 8]);
+    assert!(folder.path().join("peer/machine.toml").exists());
+
+    let wrong = slidebench(&folder, &["export", source, "--out", "peer", "--init", "zero"]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("glorot"), "{}", stderr(&wrong));
 }

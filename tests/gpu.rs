@@ -7,9 +7,10 @@ use rand::SeedableRng;
 use rand_pcg::Pcg64Mcg;
 use slidebench::data::{Batch, Input, Inputs};
 use slidebench::engine::dense_gpu;
-use slidebench::engine::{Engine, EngineError, EngineSettings, find};
+use slidebench::engine::{Build, Engine, EngineError, EngineSettings, Phase, find};
 use slidebench::network::{Init, Parameters, Rows, Shape, Training};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Batches that cover the awkward cases: samples without labels, without features, with several labels.
 fn batches(shape: &Shape, training: &Training, dense: bool, count: usize) -> Vec<Batch> {
@@ -58,13 +59,17 @@ fn settings(shape: &Shape, training: &Training) -> EngineSettings {
 
 /// The engine, or None (said on stderr) on a machine without any adapter.
 fn engine(settings: &EngineSettings) -> Option<Box<dyn Engine>> {
-    match dense_gpu::build(settings) {
+    built(dense_gpu::build, settings)
+}
+
+fn built(build: Build, settings: &EngineSettings) -> Option<Box<dyn Engine>> {
+    match build(settings) {
         Ok(engine) => Some(engine),
         Err(EngineError::Unavailable(reason)) if std::env::var("SLIDEBENCH_REQUIRE_GPU").as_deref() != Ok("1") => {
             eprintln!("skipped: {reason}");
             None
         }
-        Err(e) => panic!("dense-gpu: {e}"),
+        Err(e) => panic!("{e}"),
     }
 }
 
@@ -78,10 +83,14 @@ fn follows_reference(shape: Shape, dense: bool, rows: Rows, max_binding: Option<
 }
 
 fn follows_reference_with(shape: Shape, dense: bool, rows: Rows, options: toml::Table) {
+    built_follows_reference(dense_gpu::build, shape, dense, rows, options);
+}
+
+fn built_follows_reference(build: Build, shape: Shape, dense: bool, rows: Rows, options: toml::Table) {
     let training = Training { batch: 19, learning_rate: 0.01, input_rows: rows, ..Training::default() };
     let mut settings = settings(&shape, &training);
     settings.options = options;
-    let Some(mut engine) = engine(&settings) else { return };
+    let Some(mut engine) = built(build, &settings) else { return };
     let initial = Parameters::new(&shape, Init::Glorot, 3);
     engine.load(&initial).unwrap();
     assert_eq!(engine.parameters().unwrap(), initial, "parameters survive the way to the device and back");
@@ -227,6 +236,118 @@ fn sampled_softmax() {
     let mut engine = dense_gpu::build(&settings).unwrap();
     engine.load(&initial).unwrap();
     assert!(matches!(engine.step(batch), Err(EngineError::Settings(message)) if message.contains("larger share")));
+}
+
+/// SimHash in 16 tables of 16 buckets, rebuilt every 5 steps.
+fn hashed(share: f64) -> toml::Table {
+    let text = "hashed.lsh = { family = 'simhash', bits = 4, tables = 16, sparsity = 1, rebuild = { every = 5 } }";
+    let mut options: toml::Table = text.parse().unwrap();
+    options.insert("sampled".into(), share.into());
+    options
+}
+
+/// Whatever the tables say, a set with room for every neuron is all of them: also across windows and hidden layers.
+#[test]
+fn hashed_sets_of_everything_are_softmax() {
+    built_follows_reference(dense_gpu::build_lsh, shape(37, &[19], 301), false, Rows::Lazy, hashed(1.0));
+    let mut options = hashed(1.0);
+    options.insert("max-binding-bytes".into(), 70_000.into());
+    built_follows_reference(dense_gpu::build_lsh, shape(37, &[19, 128], 301), true, Rows::Lazy, options);
+}
+
+/// The tables bring in neurons whose logits are above the average: host and device agree about activations, weights
+/// and which neuron is which.
+#[test]
+fn hashed_sets_hold_the_neurons_of_large_logits() {
+    let shape = shape(37, &[30], 601);
+    let training = Training { batch: 8, ..Training::default() };
+    let mut settings = settings(&shape, &training);
+    settings.options = hashed(0.1);
+    // Those found in most tables, as many as there is room for beside the labels.
+    let tables = settings.options["hashed"].as_table_mut().unwrap();
+    tables.insert("retrieve".into(), "top-k".into());
+    tables.insert("limit".into(), 53.into());
+    settings.options.insert("max-binding-bytes".into(), 70_000.into());
+    let Some(mut engine) = built(dense_gpu::build_lsh, &settings) else { return };
+    assert_eq!(engine.describe().name, "lsh-gpu");
+    let initial = Parameters::new(&shape, Init::Glorot, 3);
+    engine.load(&initial).unwrap();
+    let mut batch = Batch::default();
+    (0..8).for_each(|b| batch.push_sparse(&[3, 20, 31], &[1.0, 0.5, 2.0], &[b * 70]));
+    engine.step(&batch).unwrap();
+    let active = engine.finish().unwrap().active.unwrap();
+    assert_eq!((active.mean, active.labels), (61.0, 8.0));
+    assert!(active.selected > 20.0, "{active:?}");
+    assert_eq!(active.labels + active.selected + active.fill, active.mean);
+
+    let trained = engine.parameters().unwrap();
+    let first = &initial.layers[0];
+    let h: Vec<f32> = (0..30)
+        .map(|j| (first.weight(3, j) + 0.5 * first.weight(20, j) + 2.0 * first.weight(31, j)).max(0.0))
+        .collect();
+    let (mut inside, mut outside) = (vec![], vec![]);
+    let rows = initial.layers[1].weights.chunks(30).zip(trained.layers[1].weights.chunks(30));
+    for (_, (before, after)) in rows.enumerate().filter(|(label, _)| !batch.labels.contains(&(*label as u32))) {
+        let logit: f32 = before.iter().zip(&h).map(|(w, x)| w * x).sum();
+        if before == after {
+            outside.push(logit)
+        } else {
+            inside.push(logit)
+        };
+    }
+    let mean = |logits: &[f32]| logits.iter().sum::<f32>() / logits.len() as f32;
+    let deviation = (outside.iter().map(|z| (z - mean(&outside)).powi(2)).sum::<f32>() / outside.len() as f32).sqrt();
+    assert_eq!(inside.len(), 61 - 8);
+    assert!(mean(&inside) > mean(&outside) + deviation, "{} and {}", mean(&inside), mean(&outside));
+}
+
+/// A small set is learned from, across rebuilds.
+#[test]
+fn hashed_sets_train() {
+    let shape = shape(64, &[24], 601);
+    let training = Training { batch: 16, learning_rate: 0.02, ..Training::default() };
+    let mut settings = settings(&shape, &training);
+    settings.options = hashed(0.1);
+    let Some(mut engine) = built(dense_gpu::build_lsh, &settings) else { return };
+    engine.load(&Parameters::new(&shape, Init::Glorot, 3)).unwrap();
+    let mut batch = Batch::default();
+    (0..16u32).for_each(|b| batch.push_sparse(&[b, 16 + b, 32 + b], &[1.0; 3], &[37 * b]));
+    let right = |engine: &mut Box<dyn Engine>| {
+        let best = engine.predict(&batch, 1).unwrap();
+        best.labels.iter().zip(&batch.labels).filter(|(got, wanted)| got == wanted).count()
+    };
+    assert!(right(&mut engine) < 4);
+    let mut losses = vec![];
+    for _ in 0..30 {
+        engine.step(&batch).unwrap();
+        let stats = engine.finish().unwrap();
+        losses.push(stats.loss);
+        assert!(stats.phases[Phase::Select as usize] > Duration::ZERO);
+        assert!(stats.device_time >= stats.phases[Phase::Select as usize]);
+    }
+    assert!(losses[29] < 0.2 * losses[0], "{losses:?}");
+    assert!(right(&mut engine) >= 14, "all labels are ranked, not only those in the set");
+
+    // Loading again forgets tables and all.
+    engine.load(&Parameters::new(&shape, Init::Glorot, 3)).unwrap();
+    engine.step(&batch).unwrap();
+    assert!(engine.finish().unwrap().loss > 0.9 * losses[0]);
+}
+
+#[test]
+fn hashed_options_are_checked() {
+    let shape = shape(5, &[4], 9);
+    for (options, hint) in
+        [("hashed.lsh.tables = 0", "tables"), ("hashed.tabels = 3", "tabels"), ("sampled = 2.0", "share")]
+    {
+        let mut settings = settings(&shape, &Training::default());
+        settings.options = options.parse().unwrap();
+        match dense_gpu::build_lsh(&settings) {
+            Err(EngineError::Settings(message)) => assert!(message.contains(hint), "{message}"),
+            Err(EngineError::Unavailable(_)) => {}
+            _ => panic!("{options} was accepted"),
+        }
+    }
 }
 
 /// 16-bit output weights and logits against their f32 twin: the losses of 20 steps within 2e-3 relative, parameters

@@ -424,3 +424,27 @@ fn a_set_is_chosen_by_name_and_a_wrong_name_tells_the_choices() {
 fn widths_are_padded_to_whole_vectors() {
     assert_eq!([1, 16, 17, 128, 130].map(padded), [16, 16, 32, 128, 144]);
 }
+
+/// Run by the test below in a process of its own, since a process chooses once.
+#[test]
+#[ignore = "needs SLIDEBENCH_SIMD"]
+fn chosen() {
+    println!("chosen: {}", slidebench::kernels::kernels().name);
+}
+
+#[test]
+fn the_environment_chooses_a_set_or_hears_what_there_is() {
+    let with = |name: &str| {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "chosen", "--nocapture"])
+            .env("SLIDEBENCH_SIMD", name)
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        (output.status.success(), text)
+    };
+    let (worked, text) = with("portable");
+    assert!(worked && text.contains("chosen: portable"), "{text}");
+    let (worked, text) = with("sse9");
+    assert!(!worked && text.contains("SLIDEBENCH_SIMD=sse9 is not a kernel set; choose one of"), "{text}");
+}

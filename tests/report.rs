@@ -428,3 +428,15 @@ fn well_formed(path: &Path, text: &str) {
     }
     assert!(open.is_empty(), "{}: {open:?} are not closed", path.display());
 }
+
+#[test]
+fn projections_keep_the_share_and_say_what_they_are() {
+    // 1 GFLOP in 100 ms is 5 % of 200 GFLOP/s; at 5 % of 4.4 TFLOP/s it takes 4.5 ms.
+    let bench = Bench::new(&three_engines());
+    let (summary, page) = bench.render();
+    assert!(page.contains("Computed, not measured"));
+    let readme = fs::read_to_string(&summary.readme).unwrap();
+    assert!(readme.contains("| moby | dense-cpu | 100 | 5 % | 44-core Xeon | 4.55 |"), "{readme}");
+    assert!(readme.contains("| moby | lsh-cpu | 10.0 | 50 % | 44-core Xeon | 0.455 |"), "{readme}");
+    assert!(!readme.contains("| V100 |"), "no GPU ran");
+}

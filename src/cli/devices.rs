@@ -62,7 +62,16 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
         let threads = machine.cpu.logical_cores;
         let measured = roofline::measure(threads).context("the roofline could not be measured")?;
         print_peaks(&mut out, &measured)?;
-        machine.roofline = Some(peaks(&measured));
+        let mut roofline = peaks(&measured);
+        // Only of a real GPU: a software adapter's peaks are the CPU's.
+        match dense_gpu::roofline(false) {
+            Ok(gpu) => {
+                print_gpu_peaks(&mut out, &gpu)?;
+                roofline.insert("gpu".into(), gpu_peaks(&gpu).into());
+            }
+            Err(reason) => writeln!(out, "GPU not measured: {reason}")?,
+        }
+        machine.roofline = Some(roofline);
         let folder = arguments.results.join(format!("{}-{}", today(), machine.label));
         machine.save(&folder)?;
         writeln!(out, "noted in {}", folder.join("machine.toml").display())?;
@@ -103,6 +112,24 @@ fn peaks(measured: &roofline::Roofline) -> toml::Table {
     both.insert("cpu".into(), table(&measured.all).into());
     both.insert("one_thread".into(), table(&measured.one).into());
     both
+}
+
+fn print_gpu_peaks(out: &mut impl Write, gpu: &dense_gpu::Roofline) -> std::io::Result<()> {
+    writeln!(out, "{}", gpu.adapter)?;
+    let mut line = |what: &str, value: f64| writeln!(out, "{what:32}{:>12.1}", value / 1e9);
+    line("copy within device, GB/s", gpu.copy_bytes_per_second)?;
+    line("host to device, GB/s", gpu.upload_bytes_per_second)?;
+    line("f32 multiply-adds, GFLOP/s", gpu.flops_per_second)
+}
+
+/// The GPU's peaks as records hold them.
+fn gpu_peaks(gpu: &dense_gpu::Roofline) -> toml::Table {
+    let peaks = [
+        ("bytes_per_s", gpu.copy_bytes_per_second),
+        ("upload_bytes_per_s", gpu.upload_bytes_per_second),
+        ("flops_per_s", gpu.flops_per_second),
+    ];
+    peaks.into_iter().map(|(name, peak)| (name.into(), peak.round().into())).collect()
 }
 
 /// Bytes in binary units, as memory is sold.

@@ -5,6 +5,7 @@
 mod console;
 mod data;
 mod devices;
+mod export;
 mod list;
 mod report;
 mod run;
@@ -35,6 +36,8 @@ enum Verb {
     Report(report::Arguments),
     /// Look at a data set, or build its cache
     Data(data::Arguments),
+    /// Write a data set, first weights and batch order for programs outside, such as PyTorch
+    Export(export::Arguments),
     /// Show what this machine can compute with
     Devices(devices::Arguments),
     /// List the experiments and the engines
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Data(arguments) => data::run(&arguments),
+        Verb::Export(arguments) => export::run(&arguments),
         Verb::Devices(arguments) => devices::run(&arguments),
         Verb::List => list::run(),
     })

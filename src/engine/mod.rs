@@ -181,6 +181,11 @@ pub const REGISTRY: &[Entry] = &[
         summary: "dense-gpu, fed a dense B x L label matrix from the host every step, as SLIDE's GPU baseline was.",
         build: dense_gpu::build_as_published,
     },
+    Entry {
+        name: "lsh-gpu",
+        summary: "Hash tables on the host choose a set of neurons for each batch; the GPU computes and updates it.",
+        build: dense_gpu::build_lsh,
+    },
     Entry { name: "dense-cpu", summary: "Every neuron, every step, on the CPU.", build: dense_cpu::build },
     Entry {
         name: "lsh-cpu",

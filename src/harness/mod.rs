@@ -33,7 +33,7 @@ pub use clock::{Clock, Stopwatch, SystemClock};
 pub use evaluate::{EVALUATED, Precision, evaluate};
 pub use memory::PeakMemory;
 pub use observe::{Event, Observer, Silent};
-pub use order::{Batches, holdout};
+pub use order::{Batches, SAMPLE_SEED, holdout};
 pub use schedule::Schedule;
 pub use search::Found;
 

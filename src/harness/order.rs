@@ -3,7 +3,7 @@
 use crate::data::{Batch, Split, shuffled};
 
 /// Seed of the evaluation sample: one sample for every engine, seed and run.
-pub(super) const SAMPLE_SEED: u64 = 0;
+pub const SAMPLE_SEED: u64 = 0;
 
 /// Seed of the rows a learning-rate search holds out of the training set.
 pub(super) const HOLDOUT_SEED: u64 = 1;

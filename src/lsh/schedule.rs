@@ -83,6 +83,11 @@ impl RebuildSchedule {
         self.rebuilds
     }
 
+    /// Whether [`due`](Self::due) may say yes at `step`; asks nothing of the weights.
+    pub fn near(&self, step: u64) -> bool {
+        step as f64 >= self.next && self.settings.policy != Policy::Never
+    }
+
     /// To be asked once after every step with the number of steps done; `flipped` gives the share of monitored bits
     /// that differ from the last build and is called only where the policy needs it.
     pub fn due(&mut self, step: u64, flipped: impl FnOnce() -> f64) -> Option<Rebuild> {

@@ -22,7 +22,7 @@ mod write;
 pub use clock::{now, today};
 pub use machine::{Adapter, Build, Cache, Cpu, Machine, machine_label};
 pub use read::{File, Records, read_dir, read_file};
-pub use write::Writer;
+pub use write::{Writer, columns};
 
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;

@@ -80,6 +80,11 @@ impl Writer {
     }
 }
 
+/// The columns of a record file, in their order.
+pub fn columns() -> Vec<String> {
+    header().trim_end().split(',').map(str::to_owned).collect()
+}
+
 fn header() -> String {
     let text = line(&Row::default(), true);
     let end = text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1);

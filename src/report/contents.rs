@@ -3,6 +3,7 @@
 use super::claims;
 use super::document::{Block, Table, plain};
 use super::figures::{self, Figure};
+use super::projection;
 use super::published;
 use super::runs::{Study, studies as order};
 use super::statistics::{number, times};
@@ -130,6 +131,7 @@ fn study_blocks(study: &Study, prefix: &str, drawn: Vec<Figure>, leads: bool, bl
              sample at the last evaluation, with the 5th and 95th percentile. {roofline}"
         )));
         blocks.push(Block::Table(table));
+        projection::blocks(study, prefix, blocks);
     }
     if let Some(table) = tables::search(study, &format!("{prefix}-search")) {
         blocks.push(Block::Subsection("Learning rates".into()));

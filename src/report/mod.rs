@@ -16,6 +16,7 @@ mod document;
 mod figures;
 mod page;
 mod plot;
+mod projection;
 mod published;
 mod runs;
 mod splice;

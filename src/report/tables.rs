@@ -166,7 +166,7 @@ pub fn work(study: &Study, id: &str) -> Option<Table> {
 }
 
 /// FLOP/s and B/s over the device clock, medians over runs of the last evaluation.
-fn rates(contestant: &Contestant) -> Option<(f64, f64)> {
+pub fn rates(contestant: &Contestant) -> Option<(f64, f64)> {
     let rate = |figure: fn(&Row) -> Option<f64>| {
         contestant.last(|row| {
             let a_step = row.device_s.filter(|seconds| *seconds > 0.0)? / row.step as f64;

@@ -120,6 +120,11 @@ impl Lsh {
         })
     }
 
+    /// Whether [`prepare`](Selection::prepare) looks at the weights at this step.
+    pub fn wants_weights(&self, step: u64) -> bool {
+        !self.built || self.schedule.near(step)
+    }
+
     fn hash(&mut self, queries: Queries<'_>, samples: usize) {
         let hasher = &self.hasher;
         self.codes.resize_with(samples.div_ceil(BLOCK), Vec::new);

@@ -18,6 +18,8 @@ pub enum Negatives {
 pub struct SharedSelection {
     negatives: Negatives,
     count: usize,
+    /// Hashed neurons beyond this many active ones, labels included, are left out.
+    pub most: usize,
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
@@ -42,6 +44,7 @@ impl SharedSelection {
         Self {
             negatives,
             count,
+            most: usize::MAX,
             seed,
             correct,
             shares: shares.to_vec(),
@@ -52,6 +55,11 @@ impl SharedSelection {
             corrections: Vec::new(),
             labels: 0,
         }
+    }
+
+    /// Whether [`prepare`](Self::prepare) looks at the weights at this step.
+    pub fn wants_weights(&self, step: u64) -> bool {
+        matches!(&self.negatives, Negatives::Hashed(lsh) if lsh.wants_weights(step))
     }
 
     /// Rebuilds hash tables when they are due; tells whether it did.
@@ -83,9 +91,10 @@ impl SharedSelection {
                 self.votes.pairs(0, neurons.bias.len(), &mut rows, &mut starts, &mut columns);
                 let mut ranked: Vec<(u32, u32)> =
                     rows.iter().zip(starts.windows(2)).map(|(&n, s)| (u32::MAX - (s[1] - s[0]), n)).collect();
-                if ranked.len() > self.count {
-                    ranked.select_nth_unstable(self.count);
-                    ranked.truncate(self.count);
+                let count = self.count.min(self.most.saturating_sub(self.labels));
+                if ranked.len() > count {
+                    ranked.select_nth_unstable(count);
+                    ranked.truncate(count);
                 }
                 ranked.iter().for_each(|&(_, neuron)| mark(neuron));
                 self.hashed.clear();

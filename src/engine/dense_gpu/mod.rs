@@ -14,6 +14,7 @@
 
 mod cost;
 mod gpu;
+mod hashed;
 mod kernels;
 mod matrix;
 mod options;
@@ -32,7 +33,9 @@ pub use probe::{Roofline, roofline};
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
 use crate::network::{Layer, Order, Parameters};
+use crate::selection::HashedSettings;
 use gpu::Gpu;
+use hashed::Hashed;
 use kernels::{Kernel, Kernels};
 use options::Options;
 use pack::{Packer, Purpose};
@@ -49,6 +52,9 @@ const IN_FLIGHT: usize = 3;
 /// Labels in a chunk of the best-k search.
 const TOP_K_CHUNK: usize = 4096;
 
+/// Share of the labels in the set of `lsh-gpu`.
+const DEFAULT_SET: f64 = 0.05;
+
 /// Builds the engine.
 ///
 /// Options: `precision` (`"f32"`, or `"f16"` for 16-bit output weights and logits), `matrix-units` (false keeps f16
@@ -59,12 +65,43 @@ const TOP_K_CHUNK: usize = 4096;
 /// # Errors
 /// [`EngineError::Unavailable`] without a usable adapter.
 pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(construct(settings)?))
+}
+
+fn construct(settings: &EngineSettings) -> Result<DenseGpu, EngineError> {
     let options = Options::read(&settings.options)?;
     let gpu = Arc::new(Gpu::open(settings.allow_software)?);
     let (kernels, notes) = tune::choose(&gpu, settings, &options)?;
     let clock = if gpu.timestamps { Some(Clock::new(&gpu)?) } else { None };
     let mut engine = DenseGpu::new(gpu, settings.clone(), kernels, clock, &options);
     engine.notes = notes;
+    Ok(engine)
+}
+
+/// Builds `lsh-gpu`: softmax over a set of neurons shared by the batch (its true labels, what hash tables on the host
+/// yield for most samples, and uniform ones where that is too little), fetched, computed and updated on the device.
+///
+/// What it pays that `dense-gpu` does not: the device waits while hidden activations go to the host and are hashed
+/// there, every step; output weights go to the host at every rebuild. Both are within the device clock, as `select`
+/// and `rebuild`. Softmax is over the set as if there were nothing else; logits are not corrected.
+///
+/// Options: those of [`build`] without `precision` and `upload-dense-labels`; `sampled` is the size of the set as a
+/// share of L, 0.05 if not given; `hashed` holds tables, retrieval and rebuilds as for `lsh-cpu`.
+///
+/// # Errors
+/// As [`build`].
+pub fn build_lsh(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    let mut settings = settings.clone();
+    let hashed: HashedSettings = match settings.options.remove("hashed") {
+        Some(table) => table
+            .try_into()
+            .map_err(|error| EngineError::Settings(format!("[engine.options.hashed]: {}", error.message())))?,
+        None => HashedSettings::default(),
+    };
+    settings.options.entry("sampled").or_insert_with(|| DEFAULT_SET.into());
+    let mut engine = construct(&settings)?;
+    let size = engine.sampler.as_ref().map_or(settings.shape.labels, Sampler::size);
+    engine.hashed = Some((Hashed::new(&hashed, &settings, size)?, hashed));
     Ok(Box::new(engine))
 }
 
@@ -86,6 +123,10 @@ struct DenseGpu {
     max_binding: u64,
     dense_labels: bool,
     sampler: Option<Sampler>,
+    /// Hash tables that fill the sample, with their settings: `lsh-gpu`.
+    hashed: Option<(Hashed, HashedSettings)>,
+    /// What they yielded for the batch in work.
+    wanted: Vec<u32>,
     /// What was tried when kernels were chosen.
     notes: Vec<(String, String)>,
     gpu: Arc<Gpu>,
@@ -102,6 +143,7 @@ struct DenseGpu {
     /// Since the last `finish`; `true_labels` counts those in the samples.
     stats: StepStats,
     true_labels: f64,
+    retrieved: f64,
     queued_since: Option<Instant>,
 }
 
@@ -149,6 +191,8 @@ impl DenseGpu {
             max_binding: options.max_binding.min(gpu.limits.max_storage_buffer_binding_size),
             dense_labels: options.dense_labels,
             sampler: options.sampled.map(|share| Sampler::new(settings.shape.labels, share, settings.seed)),
+            hashed: None,
+            wanted: Vec::new(),
             notes: Vec::new(),
             settings,
             kernels,
@@ -162,6 +206,7 @@ impl DenseGpu {
             time: 0,
             stats: StepStats::default(),
             true_labels: 0.0,
+            retrieved: 0.0,
             queued_since: None,
         }
     }
@@ -173,7 +218,7 @@ impl DenseGpu {
         let purpose = if !training {
             Purpose::Predict
         } else if let Some(sampler) = &mut self.sampler {
-            sampler.draw(batch)?;
+            sampler.draw(batch, &self.wanted)?;
             Purpose::Train { sample: Some(&sampler.chosen) }
         } else {
             Purpose::Train { sample: None }
@@ -196,6 +241,49 @@ impl DenseGpu {
                 queue.write_buffer(buffer, 0, bytemuck::cast_slice(&matrix));
             }
         }
+        Ok(())
+    }
+
+    /// Finds the neurons of a batch in the hash tables; rebuilds them first where they are due.
+    fn retrieve(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        if self.hashed.is_none() {
+            return Ok(());
+        }
+        // Steps before this one have a clock of their own.
+        self.gpu.wait(None)?;
+        self.in_flight.clear();
+        let started = Instant::now();
+        self.stage(batch, 0..batch.len(), false)?;
+        let counts = Counts { samples: self.packer.head.samples, touched: &self.packer.touched };
+        let (Some(state), Some((_, plan)), Some((hashed, _))) = (&self.state, &self.plan, &mut self.hashed) else {
+            return Err(not_loaded());
+        };
+        let Some((activations, stride)) = state.last_activations() else { return Err(not_loaded()) };
+        let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            plan.hidden.iter().for_each(|dispatch| dispatch.encode(&mut pass, &counts));
+        }
+        self.gpu.queue.submit([encoder.finish()]);
+        let words = self.gpu.download(activations, (batch.len() * stride * 4) as u64)?;
+        let hidden = started.elapsed();
+
+        let started = Instant::now();
+        if hashed.wants_weights(self.time) {
+            let output = &state.output.layer;
+            let mut bias = Vec::with_capacity(self.settings.shape.labels);
+            for part in &output.biases {
+                bias.extend(part.download(&self.gpu)?);
+            }
+            hashed.rebuild(self.time, &output.weights.download(&self.gpu)?, bias);
+        }
+        let rebuild = started.elapsed();
+
+        let started = Instant::now();
+        self.wanted.clear();
+        self.wanted.extend(hashed.choose(self.time, batch, bytemuck::cast_slice(&words), stride));
+        self.stats.phases[Phase::Select as usize] += hidden + started.elapsed();
+        self.stats.phases[Phase::Rebuild as usize] += rebuild;
         Ok(())
     }
 
@@ -312,11 +400,16 @@ impl Engine for DenseGpu {
         if let Some(sampler) = &self.sampler {
             notes.push(("softmax over".into(), format!("{} sampled labels", sampler.size())));
         }
+        let name = match &self.hashed {
+            Some(_) => "lsh-gpu",
+            None if self.dense_labels => "dense-gpu:as-published",
+            None => "dense-gpu",
+        };
         EngineInfo {
-            name: if self.dense_labels { "dense-gpu:as-published" } else { "dense-gpu" }.into(),
+            name: name.into(),
             device: adapter.name.clone(),
             precision: self.kernels.precision.to_string(),
-            threads: 1,
+            threads: self.hashed.as_ref().map_or(1, |(hashed, _)| hashed.threads()),
             notes,
         }
     }
@@ -326,6 +419,9 @@ impl Engine for DenseGpu {
         let widths: Vec<_> = initial.layers.iter().map(|layer| (layer.inputs, layer.outputs)).collect();
         if widths != shape.layers() || shape.hidden.is_empty() {
             return Err(EngineError::Settings("the parameters do not have the network's shape".into()));
+        }
+        if let (Some((hashed, options)), Some(sampler)) = (&mut self.hashed, &self.sampler) {
+            *hashed = Hashed::new(options, &self.settings, sampler.size())?;
         }
         // Give the old memory back before asking for the new.
         (self.plan, self.state) = (None, None);
@@ -355,8 +451,9 @@ impl Engine for DenseGpu {
                 self.settings.training.batch
             )));
         }
+        self.queued_since.get_or_insert_with(Instant::now);
+        self.retrieve(batch)?;
         let started = Instant::now();
-        self.queued_since.get_or_insert(started);
         let head = &mut self.packer.head;
         head.set_adam(self.settings.training.adam_step(self.time + 1));
         head.time = (self.time + 1) as u32;
@@ -375,6 +472,7 @@ impl Engine for DenseGpu {
         if let Some(sampler) = &self.sampler {
             shape.labels = sampler.size();
             self.true_labels += sampler.true_labels as f64;
+            self.retrieved += sampler.wanted as f64;
         }
         let cost = cost::step_cost(&shape, samples, input, self.settings.training.input_rows);
         self.stats.steps += 1;
@@ -397,6 +495,7 @@ impl Engine for DenseGpu {
         let Some(since) = self.queued_since.take() else { return Ok(stats) };
         stats.device_time = since.elapsed();
         let true_labels = std::mem::take(&mut self.true_labels) / stats.steps as f64;
+        let retrieved = std::mem::take(&mut self.retrieved) / stats.steps as f64;
         stats.active = self.sampler.as_ref().map(|sampler| {
             let size = sampler.size() as f64;
             ActiveStats {
@@ -404,7 +503,9 @@ impl Engine for DenseGpu {
                 p5: size,
                 p95: size,
                 labels: true_labels,
-                selected: size - true_labels,
+                // Chosen by hashing, or, without it, by chance.
+                selected: if self.hashed.is_some() { retrieved } else { size - true_labels },
+                fill: if self.hashed.is_some() { size - true_labels - retrieved } else { 0.0 },
                 distinct: size,
                 ..ActiveStats::default()
             }
@@ -424,7 +525,8 @@ impl Engine for DenseGpu {
             for (phase, time) in [Phase::Forward, Phase::Backward, Phase::Update].into_iter().zip(&times) {
                 stats.phases[phase as usize] = *time;
             }
-            stats.device_time = times[Clock::PASSES];
+            let host = [Phase::Select, Phase::Rebuild].map(|phase| stats.phases[phase as usize]);
+            stats.device_time = times[Clock::PASSES] + host.iter().sum::<Duration>();
             encoder.clear_buffer(&clock.ticks, 0, None);
         }
         self.gpu.queue.submit([encoder.finish()]);
@@ -459,6 +561,7 @@ impl Engine for DenseGpu {
 
     fn memory(&self) -> MemoryUse {
         let host = self.packer.words.capacity() * 4 + self.packer.dense.capacity() * 4;
-        MemoryUse { host_bytes: host as u64, device_bytes: self.gpu.allocated() }
+        let host = host as u64 + self.hashed.as_ref().map_or(0, |(hashed, _)| hashed.bytes());
+        MemoryUse { host_bytes: host, device_bytes: self.gpu.allocated() }
     }
 }

@@ -218,6 +218,11 @@ impl State {
         Ok(changed)
     }
 
+    /// Outputs of the last hidden layer, and the floats a sample takes there.
+    pub fn last_activations(&self) -> Option<(&wgpu::Buffer, usize)> {
+        Some((self.activations.last()?, vectors(*self.shape.hidden.last()?) * 4))
+    }
+
     /// Ends of the first layer's windows.
     pub fn input_windows(&self) -> Vec<usize> {
         self.hidden[0].weights.windows.iter().map(|w| w.first + w.rows).collect()

@@ -5,8 +5,9 @@ use crate::engine::EngineError;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-/// Draws a fixed number of labels a step: all true labels of the batch, then others uniformly without replacement.
-/// Every sample of the batch shares them. All of the others are equally likely, so logits need no correction.
+/// Draws a fixed number of labels a step: all true labels of the batch, then those the caller wants, then others
+/// uniformly without replacement. Every sample of the batch shares them. Where nothing is wanted all of the others are
+/// equally likely, so logits need no correction.
 #[derive(Debug)]
 pub(super) struct Sampler {
     rng: Pcg64Mcg,
@@ -17,6 +18,8 @@ pub(super) struct Sampler {
     pub chosen: Vec<u32>,
     /// How many of them are true labels of the batch.
     pub true_labels: usize,
+    /// How many others were wanted by the caller.
+    pub wanted: usize,
 }
 
 impl Sampler {
@@ -24,7 +27,7 @@ impl Sampler {
     pub fn new(labels: usize, share: f64, seed: u64) -> Self {
         let size = ((labels as f64 * share).ceil() as usize).clamp(1, labels);
         let taken = vec![0; labels.div_ceil(64)];
-        Self { rng: Pcg64Mcg::seed_from_u64(seed), labels, size, taken, chosen: Vec::new(), true_labels: 0 }
+        Self { rng: Pcg64Mcg::seed_from_u64(seed), labels, size, taken, chosen: Vec::new(), true_labels: 0, wanted: 0 }
     }
 
     /// Labels in a sample.
@@ -32,11 +35,11 @@ impl Sampler {
         self.size
     }
 
-    /// Draws the sample for a batch.
+    /// Draws the sample for a batch; of `wanted` labels, as many as there is room for come in.
     ///
     /// # Errors
     /// [`EngineError::Settings`] if the batch has more true labels than the sample holds.
-    pub fn draw(&mut self, batch: &Batch) -> Result<(), EngineError> {
+    pub fn draw(&mut self, batch: &Batch, wanted: &[u32]) -> Result<(), EngineError> {
         self.taken.fill(0);
         let mut count = 0;
         let mut take = |taken: &mut [u64], label: u32| {
@@ -56,6 +59,13 @@ impl Sampler {
                 self.size
             )));
         }
+        for &label in wanted {
+            if drawn == self.size {
+                break;
+            }
+            drawn = take(&mut self.taken, label);
+        }
+        self.wanted = drawn - self.true_labels;
         // Close to all labels, drawing until each was hit takes L ln L tries: still cheap.
         while drawn < self.size {
             drawn = take(&mut self.taken, self.rng.random_range(0..self.labels as u32));

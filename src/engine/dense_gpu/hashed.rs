@@ -1,0 +1,68 @@
+//! The host's part of `lsh-gpu`: hash tables over the output neurons, and which neurons a batch finds in them.
+//!
+//! Every step the hidden activations come down (B x H floats), the host hashes them, and the neurons that the tables
+//! yield for most samples join the batch's true labels in the set that the device then fetches, computes and updates.
+//! The activations are those of this very step, so the device waits for the host in between: one round trip a step.
+//! Tables are built from output weights brought down whenever a rebuild is due (L x H floats).
+
+use crate::data::Batch;
+use crate::engine::{EngineError, EngineSettings};
+use crate::selection::{HashedSettings, Lsh, Negatives, Neurons, Queries, SharedSelection};
+
+/// Tables and the set of the step.
+#[derive(Debug)]
+pub(super) struct Hashed {
+    selection: SharedSelection,
+    pool: rayon::ThreadPool,
+    /// Output biases as of the last rebuild.
+    bias: Vec<f32>,
+    /// H of the last hidden layer.
+    width: usize,
+}
+
+impl Hashed {
+    /// For sets of at most `size` neurons, true labels included.
+    ///
+    /// # Errors
+    /// [`EngineError::Settings`] names the setting that cannot be.
+    pub fn new(options: &HashedSettings, settings: &EngineSettings, size: usize) -> Result<Self, EngineError> {
+        let (labels, seed) = (settings.shape.labels, settings.seed);
+        let width = settings.shape.hidden.last().copied().unwrap_or(settings.shape.inputs);
+        let lsh = Lsh::new(options, width, labels, seed)
+            .map_err(|error| EngineError::Settings(format!("lsh-gpu: {error}")))?;
+        let mut selection = SharedSelection::new(Negatives::Hashed(lsh.into()), size, labels, false, &[], seed);
+        selection.most = size;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.max(1)).build();
+        let pool = pool.map_err(|error| EngineError::Failed(format!("lsh-gpu: no threads: {error}")))?;
+        Ok(Self { selection, pool, bias: vec![0.0; labels], width })
+    }
+
+    /// Whether the tables want to see the weights before step `step` (from 0).
+    pub fn wants_weights(&self, step: u64) -> bool {
+        self.selection.wants_weights(step)
+    }
+
+    /// Rebuilds the tables from `weights` (L x H) if they are due.
+    pub fn rebuild(&mut self, step: u64, weights: &[f32], bias: Vec<f32>) {
+        self.bias = bias;
+        let neurons = Neurons { weights, bias: &self.bias, width: self.width, stride: self.width };
+        self.pool.install(|| self.selection.prepare(step, neurons));
+    }
+
+    /// The labels of `batch` and what its activations `x` (`stride` floats a sample) find, ascending.
+    pub fn choose(&mut self, step: u64, batch: &Batch, x: &[f32], stride: usize) -> &[u32] {
+        let queries = Queries { x, width: self.width, stride };
+        let neurons = Neurons { weights: &[], bias: &self.bias, width: self.width, stride: self.width };
+        self.pool.install(|| self.selection.choose(step, batch, queries, neurons));
+        &self.selection.neurons
+    }
+
+    pub fn threads(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+
+    /// Bytes of host memory held.
+    pub fn bytes(&self) -> u64 {
+        self.selection.bytes() + 4 * self.bias.len() as u64
+    }
+}
