@@ -266,7 +266,7 @@ fn verdicts(summary: &Summary) -> std::collections::BTreeMap<String, String> {
     let section = text.split("## Claims").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = section.lines().filter(|line| line.starts_with("| ")).skip(1);
     rows.map(|line| line.split(" | ").map(|cell| cell.trim_start_matches("| ").to_string()).collect::<Vec<_>>())
-        .map(|cells| (cells[0].clone(), cells[3].clone()))
+        .map(|cells| (cells[0].clone(), cells[1].clone()))
         .collect()
 }
 

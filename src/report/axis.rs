@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn texts_that_would_touch_are_left_out() {
         let span = Span::new(false, (0.0, 100_000.0));
-        assert_eq!(texts(&span.ticks_along(5, 1000.0)).len(), 6);
-        assert_eq!(texts(&span.ticks_along(5, 100.0)), ["0", "60,000"]);
+        // The last would stand out at the end.
+        assert_eq!(texts(&span.ticks_along(5, 1000.0)), ["0", "20,000", "40,000", "60,000", "80,000"]);
+        assert_eq!(texts(&span.ticks_along(5, 100.0)), ["0", "40,000"]);
     }
 }

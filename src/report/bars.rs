@@ -68,7 +68,7 @@ impl Bars {
         let bottom = TOP + ROW * count + 4.0;
         let mut drawing = Drawing::new(WIDTH, bottom + BOTTOM);
         let names: Vec<String> = self.bars.iter().map(|bar| shorten(&bar.name, 190.0)).collect();
-        let left = names.iter().map(|name| text_width(name)).fold(40.0, f64::max) + 14.0;
+        let left = names.iter().map(|name| text_width(name)).fold(40.0, f64::max) * 1.04 + 16.0;
         let right = WIDTH - RIGHT;
         let most = self.bars.iter().map(|bar| bar.total.max).fold(0.0, f64::max);
         let x = Span::new(false, (0.0, if most > 0.0 { most } else { 1.0 }));

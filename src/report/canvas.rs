@@ -1,5 +1,5 @@
-//! The surface that `plotters` draws on: it turns shapes into SVG elements that have classes instead of colours, so that
-//! a figure follows the page's theme.
+//! The surface that `plotters` draws on: it writes SVG elements that have classes instead of colours, so that a figure
+//! follows the page's theme.
 //!
 //! Charts, coordinates, axes and grid are plotters' own; what is drawn into them are [`Mark`]s, which carry their class
 //! and the words that show when pointed at. Plotters counts whole pixels: a pixel is a tenth of a unit here.

@@ -1,7 +1,7 @@
 //! What the records mean: figures, tables, the report page. Reads records only.
 //!
 //! ```text
-//! records ──► runs (who ran what) ──► verdict, tables, figures ──► document ──► page (HTML), Markdown, plain text
+//! records ──► runs (who ran what) ──► verdict, claims, tables, figures ──► document ──► HTML, Markdown, plain text
 //! ```
 //!
 //! Every number in the output is computed here from rows; nothing is typed in. [`render`] writes the whole report,

@@ -106,7 +106,7 @@ impl Rule {
                     Outcome::Level => InPart,
                     Outcome::Later => Holds,
                 };
-                found(verdict, format!("GPU {}", speed(&duel)))
+                found(verdict, format!("GPU over CPU {}", speed(&duel)))
             }
             Rule::Clocks => clocks(lsh()?, dense()?, tolerance),
             Rule::StillRising => {
