@@ -3,7 +3,10 @@
 use super::{Error, Experiment, Scale, nearest, parse};
 
 /// File name and text of every shipped experiment, in the order `slidebench list` shows them.
-pub const CATALOGUE: &[(&str, &str)] = &[("default.toml", include_str!("../../benches/experiments/default.toml"))];
+pub const CATALOGUE: &[(&str, &str)] = &[
+    ("default.toml", include_str!("../../benches/experiments/default.toml")),
+    ("amazon-step.toml", include_str!("../../benches/experiments/amazon-step.toml")),
+];
 
 /// Finds an experiment by the name of a shipped one, or reads the TOML file at a path.
 ///

@@ -6,7 +6,7 @@
 //!   epoch's number; no engine sees other bytes or another order. Batches are gathered row by row into one reused
 //!   buffer by the thread that trains: a loader thread would hide its cost from the CPU clock.
 //! - **Three clocks.** [`Stopwatch`] runs while batches are gathered and steps taken, and stops only after
-//!   [`Engine::finish`](crate::engine::Engine::finish), so that no queued work escapes it. The device's own clock comes
+//!   [`Engine::finish`], so that no queued work escapes it. The device's own clock comes
 //!   from the engine. The third runs from before set-up to the row's writing. CPU seconds are those of the whole
 //!   process while the stopwatch ran. Set-up (with shader compilation and first table build) and evaluation are
 //!   recorded apart.
