@@ -46,7 +46,7 @@ pub(super) struct Arguments {
     /// Host threads of every engine [default: all]
     #[arg(long)]
     threads: Option<std::num::NonZeroUsize>,
-    /// Search learning rates first (the experiment's [search] table) and train with the best
+    /// Search learning rates first (the experiment's `[search]` table) and train with the best
     #[arg(long)]
     search: bool,
     /// Let a software adapter stand in for a GPU: for tests; its rows are marked

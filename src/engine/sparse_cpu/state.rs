@@ -58,7 +58,7 @@ pub enum RowState<'a> {
 }
 
 impl RowState<'_> {
-    /// [`kernels::Kernels::pair_update`] on these rows.
+    /// `Kernels::pair_update` on these rows.
     pub fn pair_update(
         self,
         x: &[f32],
@@ -74,7 +74,7 @@ impl RowState<'_> {
         }
     }
 
-    /// [`kernels::Kernels::row_adam`] on these rows.
+    /// `Kernels::row_adam` on these rows.
     pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: &Update) {
         match self {
             Self::F32(state) => step.rows(state, width, rows, gradients),
