@@ -17,6 +17,7 @@
 //! | [`engine`] | the contestants, behind one trait |
 //! | [`experiment`] | what to run, read from TOML |
 //! | [`harness`] | who runs it: order, clocks, evaluation, stopping, progress |
+//! | [`measure`] | measurements of parts that train nothing: insertion, hashing, kernels |
 //! | [`record`] | what was seen: one row an evaluation, one machine file a host |
 //! | [`report`] | what it means: figures, tables, the report page; reads records only |
 //! | [`cli`] | the command line over all of it |
@@ -31,6 +32,7 @@ pub mod experiment;
 pub mod harness;
 pub mod kernels;
 pub mod lsh;
+pub mod measure;
 pub mod network;
 pub mod record;
 pub mod report;

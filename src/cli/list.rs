@@ -17,7 +17,10 @@ pub(super) fn run() -> anyhow::Result<End> {
         for line in wrap(&experiment.question, 92) {
             writeln!(out, "      {line}")?;
         }
-        writeln!(out, "      {} on {}", engines.join(", "), data.join(", "))?;
+        match &experiment.measure {
+            Some(measure) => writeln!(out, "      measures {}", measure.what)?,
+            None => writeln!(out, "      {} on {}", engines.join(", "), data.join(", "))?,
+        }
     }
     writeln!(out, "\nEngines (--engines NAME,NAME):\n")?;
     let width = REGISTRY.iter().map(|engine| engine.name.len()).max().unwrap_or(0);

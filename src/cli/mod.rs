@@ -7,6 +7,7 @@ mod data;
 mod devices;
 mod export;
 mod list;
+mod measure;
 mod report;
 mod run;
 mod stop;

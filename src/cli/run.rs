@@ -1,7 +1,7 @@
 //! `slidebench run`, and `cargo bench` through it.
 
 use super::console::{Console, Reading};
-use super::{End, Usage, devices, finish, report, stop};
+use super::{End, Usage, devices, finish, measure, report, stop};
 use crate::data::{self, Source};
 use crate::engine;
 use crate::experiment::{self, CATALOGUE, Contestant, Data, Experiment, Scale, nearest};
@@ -18,11 +18,12 @@ use std::sync::Arc;
 Examples:
   slidebench run --scale smoke
   slidebench run default --engines lsh-cpu,sparse-cpu:uniform --data moby --seeds 1,2,3
+  slidebench run paper --scale quick           every table and figure of the papers
   slidebench run default --search              find learning rates first, the same budget for each engine
   slidebench run default --data synthetic:amazon-670k --seconds 60 --threads 8
   slidebench run my-own.toml --results mine --reports mine/report")]
 pub(super) struct Arguments {
-    /// Experiments: names `slidebench list` shows, or paths of TOML files
+    /// Experiments: names `slidebench list` shows, `paper` for all of them, or paths of TOML files
     #[arg(default_value = "default")]
     experiments: Vec<String>,
     /// How large
@@ -78,7 +79,7 @@ fn positive(text: &str) -> Result<f64, String> {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     let experiments: Vec<Experiment> =
-        arguments.experiments.iter().map(|name| settle(name, arguments)).collect::<Result<_, _>>()?;
+        names(&arguments.experiments).iter().map(|name| settle(name, arguments)).collect::<Result<_, _>>()?;
     let runs = |experiment: &Experiment| {
         let tries = experiment.search.as_ref().filter(|_| arguments.search).map_or(0, |s| s.learning_rates.len());
         experiment.data.len() * experiment.engines.len() * (experiment.run.seeds.len() + tries)
@@ -92,7 +93,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     let mut tally = Tally::default();
     let mut rows = Vec::new();
     for experiment in experiments {
-        let path = conduct(experiment, arguments, &machine, console, &mut tally)?;
+        let path = match experiment.measure.clone() {
+            Some(what) => {
+                let place = (arguments.results.as_path(), arguments.fresh);
+                measure::conduct(&experiment, &what, arguments.scale, place, &machine, console, &mut tally)?
+            }
+            None => conduct(experiment, arguments, &machine, console, &mut tally)?,
+        };
         println!("records: {}", path.display());
         rows.extend(read_file(&path)?.rows);
         if tally.interrupted {
@@ -109,7 +116,13 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<End> {
     })
 }
 
-/// Runs one experiment; returns where its records are.
+/// The experiments that are meant: `paper` stands for all that ship.
+fn names(given: &[String]) -> Vec<String> {
+    let shipped = || CATALOGUE.iter().filter_map(|(file, _)| file.strip_suffix(".toml")).map(str::to_owned);
+    given.iter().flat_map(|name| if name == "paper" { shipped().collect() } else { vec![name.clone()] }).collect()
+}
+
+/// Runs one training experiment; returns where its records are.
 fn conduct(
     mut experiment: Experiment,
     arguments: &Arguments,
@@ -216,6 +229,12 @@ fn print_found(entry: &Data, found: &Found) {
 fn settle(name: &str, arguments: &Arguments) -> anyhow::Result<Experiment> {
     let usage = |error: &dyn std::fmt::Display| Usage(error.to_string());
     let mut experiment = experiment::load(name, arguments.scale).map_err(|error| usage(&error))?;
+    if let Some(measure) = &experiment.measure {
+        if crate::measure::find(&measure.what).is_none() {
+            return Err(Usage(format!("{name}: there is no measurement {:?}", measure.what)).into());
+        }
+        return Ok(experiment);
+    }
     choose_engines(&mut experiment, &arguments.engines)?;
     choose_data(&mut experiment, &arguments.data);
     for data in &mut experiment.data {
@@ -320,7 +339,9 @@ pub fn bench() -> ExitCode {
     let mut arguments = Bench::parse();
     // `cargo bench -- simhash` gives criterion's filter to this program too.
     let known = |name: &String| {
-        name.ends_with(".toml") || CATALOGUE.iter().any(|(file, _)| file.strip_suffix(".toml") == Some(name))
+        name.ends_with(".toml")
+            || name == "paper"
+            || CATALOGUE.iter().any(|(file, _)| file.strip_suffix(".toml") == Some(name))
     };
     arguments.run.experiments.retain(known);
     if arguments.run.experiments.is_empty() {
@@ -330,7 +351,8 @@ pub fn bench() -> ExitCode {
     if !arguments.bench {
         // `cargo test --benches` builds and starts benchmarks to see that they still work.
         eprintln!("not run by `cargo bench`: checking the experiments only");
-        let mut names = arguments.run.experiments.iter();
+        let names = names(&arguments.run.experiments);
+        let mut names = names.iter();
         return finish(names.try_for_each(|name| settle(name, &arguments.run).map(drop)).map(|()| End::Done));
     }
     finish(run(&arguments.run))

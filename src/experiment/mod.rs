@@ -35,6 +35,8 @@
 //! epochs = 0.1
 //! ```
 //!
+//! An experiment that trains nothing has `[measure]` in place of data and engines; see [`crate::measure`].
+//!
 //! A scale is laid over the file key by key. Its `[[data]]` and `[[engine]]` lists replace the file's, and an entry
 //! that names the same source (or engine label) as one in the file inherits that entry's keys.
 
@@ -88,7 +90,7 @@ pub struct Experiment {
     /// Figures and tables of the report it feeds.
     #[serde(default)]
     pub renders: Vec<String>,
-    #[serde(deserialize_with = "fields::not_empty")]
+    #[serde(default)]
     pub data: Vec<Data>,
     #[serde(default)]
     pub network: Network,
@@ -97,11 +99,33 @@ pub struct Experiment {
     #[serde(default)]
     pub run: Run,
     pub search: Option<Search>,
-    #[serde(rename = "engine", deserialize_with = "fields::not_empty")]
+    #[serde(rename = "engine", default)]
     pub engines: Vec<Contestant>,
+    /// What is measured, in an experiment that trains nothing.
+    pub measure: Option<Measure>,
     /// Read for its errors' sake; [`parse`] lays the chosen scale over the file and empties this.
     #[serde(default, skip_serializing)]
     scales: BTreeMap<Scale, Overlay>,
+}
+
+/// A measurement of parts, in place of data and engines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Measure {
+    /// As the registry of measurements knows it.
+    #[serde(deserialize_with = "fields::not_blank")]
+    pub what: String,
+    #[serde(default = "Measure::default_repeats", deserialize_with = "fields::positive")]
+    pub repeats: u64,
+    /// The measurement's own options.
+    #[serde(default)]
+    pub options: toml::Table,
+}
+
+impl Measure {
+    fn default_repeats() -> u64 {
+        3
+    }
 }
 
 /// A data set and how long to train on it.
@@ -241,6 +265,7 @@ struct Overlay {
     run: Run,
     search: Option<toml::Table>,
     engine: Vec<Contestant>,
+    measure: Option<toml::Table>,
 }
 
 impl Experiment {

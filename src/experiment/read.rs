@@ -48,6 +48,12 @@ pub fn parse(text: &str, file: &str, scale: Scale) -> Result<Experiment, Error> 
 
 /// What concerns more than one value; the first half of the error is text to find the line by.
 fn check(experiment: &Experiment) -> Result<(), (String, String)> {
+    match (&experiment.measure, experiment.data.is_empty(), experiment.engines.is_empty()) {
+        (Some(_), true, true) | (None, false, false) => {}
+        (Some(_), ..) => return Err(("[measure]".into(), "a measurement takes no [[data]] and no [[engine]]".into())),
+        (None, true, _) => return Err(("name".into(), "there is nothing to train on; add a [[data]] entry".into())),
+        (None, _, true) => return Err(("name".into(), "there is nobody to train; add an [[engine]] entry".into())),
+    }
     let mut sources = HashSet::new();
     for data in &experiment.data {
         let near = format!("{:?}", data.source);

@@ -1,11 +1,22 @@
 //! Reading records back, forgiving what a killed run or another version leaves behind and saying so.
 
-use super::{Machine, RecordError, Row};
+use super::{Machine, Observation, RecordError, Row};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Columns without which a CSV file is not a record file.
-const ESSENTIAL: [&str; 4] = ["experiment", "dataset", "engine", "status"];
+/// What a result file holds lines of.
+pub trait Line: Default + serde::Serialize + serde::de::DeserializeOwned {
+    /// Columns without which a CSV file does not hold them.
+    const ESSENTIAL: &[&str];
+}
+
+impl Line for Row {
+    const ESSENTIAL: &[&str] = &["experiment", "dataset", "engine", "status"];
+}
+
+impl Line for Observation {
+    const ESSENTIAL: &[&str] = &["experiment", "case", "quantity", "value"];
+}
 
 /// One record file with the machine it came from.
 #[derive(Clone, Debug, Default)]
@@ -13,7 +24,10 @@ pub struct File {
     pub path: PathBuf,
     /// From `machine.toml` in the same folder.
     pub machine: Option<Machine>,
+    /// Evaluations of training runs; empty in a file of measurements.
     pub rows: Vec<Row>,
+    /// Measurements; empty in a file of training runs.
+    pub observations: Vec<Observation>,
     /// What was passed over, each with file and line.
     pub warnings: Vec<String>,
 }
@@ -102,26 +116,38 @@ pub fn read_file(path: &Path) -> Result<File, RecordError> {
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(&text[..whole]);
     let foreign = |reason: String| RecordError::Format { path: path.into(), reason };
     let header = reader.headers().map_err(|error| foreign(error.to_string()))?.clone();
-    for column in ESSENTIAL {
-        if !header.iter().any(|name| name == column) {
-            return Err(foreign(format!("not a record file: it has no column `{column}`")));
-        }
+    let lacks =
+        |columns: &[&'static str]| columns.iter().copied().find(|column| !header.iter().any(|name| name == *column));
+    match (lacks(Row::ESSENTIAL), lacks(Observation::ESSENTIAL)) {
+        (None, _) => file.rows = lines(&mut reader, &header, path, &mut file.warnings),
+        (_, None) => file.observations = lines(&mut reader, &header, path, &mut file.warnings),
+        (Some(column), _) => return Err(foreign(format!("not a record file: it has no column `{column}`"))),
     }
+    Ok(file)
+}
+
+fn lines<R: Line>(
+    reader: &mut csv::Reader<&[u8]>,
+    header: &csv::StringRecord,
+    path: &Path,
+    warnings: &mut Vec<String>,
+) -> Vec<R> {
+    let mut lines = Vec::new();
     for record in reader.records() {
         let row = match &record {
             Ok(record) if record.len() != header.len() => {
                 Err(format!("{} cells where the header has {}", record.len(), header.len()))
             }
-            Ok(record) => record.deserialize::<Row>(Some(&header)).map_err(|error| error.to_string()),
+            Ok(record) => record.deserialize::<R>(Some(header)).map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };
         let line = record.ok().and_then(|record| record.position().map(csv::Position::line)).unwrap_or_default();
         match row {
-            Ok(row) => file.rows.push(row),
-            Err(reason) => file.warnings.push(format!("{}:{line}: row left out: {reason}", path.display())),
+            Ok(row) => lines.push(row),
+            Err(reason) => warnings.push(format!("{}:{line}: row left out: {reason}", path.display())),
         }
     }
-    Ok(file)
+    lines
 }
 
 #[cfg(test)]

@@ -1,20 +1,22 @@
 //! Appending rows so that a killed run leaves every finished row readable.
 
-use super::{Machine, RecordError, Row, today};
+use super::{Line, Machine, RecordError, Row, today};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// Appends rows to one CSV file. Each row is one line, handed to the system in one call and synced to disk before
+/// Appends rows to one CSV file, [`Row`]s unless said otherwise. Each row is one line, handed to the system in one call and synced to disk before
 /// [`append`](Writer::append) returns: `kill -9` can tear at most the line being written, and the next
 /// [`open`](Writer::open) cuts a torn line off.
 #[derive(Debug)]
-pub struct Writer {
+pub struct Writer<R = Row> {
     path: PathBuf,
     file: File,
+    kind: PhantomData<fn(R)>,
 }
 
-impl Writer {
+impl<R: Line> Writer<R> {
     /// Opens `<results>/<today>-<machine>/<experiment>.csv` for appending and writes `machine.toml` beside it.
     ///
     /// An existing file of the same day is continued, so that an interrupted run resumes; read it first with
@@ -31,7 +33,7 @@ impl Writer {
     /// Opens a record file for appending, creating it and its folder where missing.
     ///
     /// # Errors
-    /// If the file cannot be written, or its columns are not those of [`Row`].
+    /// If the file cannot be written, or its columns are not those of `R`.
     pub fn open(path: &Path) -> Result<Self, RecordError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(RecordError::io(folder))?;
@@ -45,7 +47,7 @@ impl Writer {
         file.set_len(whole as u64).map_err(io())?;
         file.seek(SeekFrom::Start(whole as u64)).map_err(io())?;
 
-        let header = header();
+        let header = header::<R>();
         if whole == 0 {
             file.write_all(header.as_bytes()).and_then(|()| file.sync_data()).map_err(io())?;
         } else if !text.starts_with(header.as_bytes()) {
@@ -56,7 +58,7 @@ impl Writer {
                     .into(),
             });
         }
-        Ok(Self { path: path.into(), file })
+        Ok(Self { path: path.into(), file, kind: PhantomData })
     }
 
     /// Where the rows go.
@@ -68,30 +70,26 @@ impl Writer {
     ///
     /// # Errors
     /// If the disk refuses.
-    pub fn append(&mut self, row: &Row) -> Result<(), RecordError> {
-        let mut row = row.clone();
-        for text in [&mut row.reason, &mut row.notes, &mut row.options, &mut row.device, &mut row.engine] {
-            if text.contains(['\n', '\r']) {
-                *text = text.split(['\n', '\r']).filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-            }
-        }
-        let line = line(&row, false);
+    pub fn append(&mut self, row: &R) -> Result<(), RecordError> {
+        let mut line = line(row, false);
+        let end = line.len() - 1;
+        line[..end].iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
         self.file.write_all(&line).and_then(|()| self.file.sync_data()).map_err(RecordError::io(&self.path))
     }
 }
 
 /// The columns of a record file, in their order.
 pub fn columns() -> Vec<String> {
-    header().trim_end().split(',').map(str::to_owned).collect()
+    header::<Row>().trim_end().split(',').map(str::to_owned).collect()
 }
 
-fn header() -> String {
-    let text = line(&Row::default(), true);
+fn header<R: Line>() -> String {
+    let text = line(&R::default(), true);
     let end = text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |at| at + 1);
     String::from_utf8_lossy(&text[..end]).into_owned()
 }
 
-fn line(row: &Row, header: bool) -> Vec<u8> {
+fn line<R: Line>(row: &R, header: bool) -> Vec<u8> {
     let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(Vec::new());
     csv.serialize(row).expect("a flat row always serialises");
     csv.into_inner().expect("writing to memory cannot fail")
@@ -119,7 +117,7 @@ mod tests {
             software: true,
             ..row(7)
         };
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = Writer::<Row>::open(&path).unwrap();
         writer.append(&row(1)).unwrap();
         writer.append(&full).unwrap();
         let rows = read_file(&path).unwrap().rows;
@@ -133,14 +131,14 @@ mod tests {
     fn a_file_cut_at_any_byte_keeps_its_whole_lines_and_resumes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.csv");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = Writer::<Row>::open(&path).unwrap();
         (0..3).for_each(|step| writer.append(&row(step)).unwrap());
         let whole = fs::read(&path).unwrap();
         for cut in 0..=whole.len() {
             fs::write(&path, &whole[..cut]).unwrap();
             let lines = whole[..cut].iter().filter(|&&byte| byte == b'\n').count().saturating_sub(1);
             assert_eq!(read_file(&path).unwrap().rows.len(), lines, "cut at {cut}");
-            Writer::open(&path).unwrap().append(&row(9)).unwrap();
+            Writer::<Row>::open(&path).unwrap().append(&row(9)).unwrap();
             let steps: Vec<u64> = read_file(&path).unwrap().rows.iter().map(|row| row.step).collect();
             let expected: Vec<u64> = (0..lines as u64).chain([9]).collect();
             assert_eq!(steps, expected, "cut at {cut}");
@@ -152,7 +150,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.csv");
         fs::write(&path, "a,b\n1,2\n").unwrap();
-        let error = Writer::open(&path).unwrap_err().to_string();
+        let error = Writer::<Row>::open(&path).unwrap_err().to_string();
         assert!(error.contains("e.csv") && error.contains("move it aside"), "{error}");
         assert_eq!(fs::read_to_string(&path).unwrap(), "a,b\n1,2\n");
     }
@@ -161,7 +159,7 @@ mod tests {
     fn create_names_folder_by_date_and_label() {
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine { label: "xeon-2c".into(), ..Machine::default() };
-        let writer = Writer::create(folder.path(), &machine, "default").unwrap();
+        let writer = Writer::<Row>::create(folder.path(), &machine, "default").unwrap();
         assert_eq!(writer.path(), folder.path().join(format!("{}-xeon-2c", today())).join("default.csv"));
         let records = read_dir(folder.path()).unwrap();
         assert_eq!(records.files[0].machine.as_ref().unwrap().label, "xeon-2c");

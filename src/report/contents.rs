@@ -3,6 +3,7 @@
 use super::claims;
 use super::document::{Block, Table, plain};
 use super::figures::{self, Figure};
+use super::parts::{Part, parts};
 use super::projection;
 use super::published;
 use super::runs::{Study, studies as order};
@@ -28,7 +29,8 @@ impl Contents {
     /// Everything these studies say; links to records are written as seen from `out`.
     pub fn of(studies: &[Study], records: &Records, out: &Path) -> Self {
         debug_assert_eq!(studies.len(), order(records).len());
-        let mut blocks = claims::blocks(studies);
+        let parts = parts(records);
+        let mut blocks = claims::blocks(studies, &parts);
         let mut lead = None;
         for (i, study) in studies.iter().enumerate() {
             let twins = studies.iter().filter(|other| other.experiment == study.experiment).count();
@@ -39,6 +41,9 @@ impl Contents {
                 lead = Some(drawn.remove(0));
             }
             study_blocks(study, &prefix, drawn, i == 0, &mut blocks);
+        }
+        for part in &parts {
+            part_blocks(part, &parts, &mut blocks);
         }
         published_blocks(&mut blocks);
         closing_blocks(studies, records, out, &mut blocks);
@@ -139,6 +144,19 @@ fn study_blocks(study: &Study, prefix: &str, drawn: Vec<Figure>, leads: bool, bl
     }
 }
 
+fn part_blocks(part: &Part, all: &[Part], blocks: &mut Vec<Block>) {
+    let twins = all.iter().filter(|other| other.experiment == part.experiment).count();
+    let id = if twins == 1 { part.experiment.clone() } else { format!("{}-{}", part.experiment, part.label) };
+    let title = format!("Measurement {} on {}", plain(&part.experiment), plain(&part.label));
+    blocks.push(Block::Section { id: id.clone(), title });
+    blocks.extend(part.machine.as_ref().map(|machine| Block::Text(machine_in_words(machine))));
+    blocks.push(Block::Table(tables::part(part, &format!("{id}-summary"))));
+    let troubles = tables::part_troubles(part);
+    if !troubles.is_empty() {
+        blocks.push(Block::List(troubles));
+    }
+}
+
 /// A data set's name for an id; `i` keeps two of the same name apart.
 fn slug(dataset: &str, i: usize) -> String {
     let slug: String =
@@ -235,7 +253,10 @@ fn closing_blocks(studies: &[Study], records: &Records, out: &Path, blocks: &mut
     blocks.push(Block::Text(
         "Every number above is computed from these files, and each figure's own numbers lie beside it as CSV.".into(),
     ));
-    let used = |path: &PathBuf| studies.iter().any(|study| study.files.contains(path));
+    let parts = parts(records);
+    let used = |path: &PathBuf| {
+        studies.iter().any(|study| study.files.contains(path)) || parts.iter().any(|part| part.file == *path)
+    };
     let link = |path: &Path, note: &str| {
         let target = relative(out, path);
         let shown: Vec<String> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
@@ -245,7 +266,7 @@ fn closing_blocks(studies: &[Study], records: &Records, out: &Path, blocks: &mut
     };
     let mut files = Vec::new();
     for file in &records.files {
-        let rows = format!(", {} rows", file.rows.len());
+        let rows = format!(", {} rows", file.rows.len() + file.observations.len());
         let note = if used(&file.path) { rows } else { format!("{rows}, superseded by a later run") };
         files.push(link(&file.path, &note));
     }
@@ -284,7 +305,10 @@ const METHOD: [&str; 8] = [
 
 /// Processor, cores, memory, GPU: one line.
 fn machine_line(study: &Study) -> String {
-    let Some(machine) = &study.machine else { return plain(&study.label) };
+    study.machine.as_ref().map_or_else(|| plain(&study.label), machine_in_words)
+}
+
+fn machine_in_words(machine: &Machine) -> String {
     let gpu = match machine.adapters.iter().find(|adapter| !adapter.software) {
         Some(adapter) => plain(&adapter.name),
         None => "no GPU".into(),

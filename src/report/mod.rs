@@ -15,6 +15,7 @@ mod contents;
 mod document;
 mod figures;
 mod page;
+mod parts;
 mod plot;
 mod projection;
 mod published;
@@ -99,7 +100,7 @@ pub fn render(results: &[PathBuf], out: &Path) -> Result<Summary, ReportError> {
         page,
         readme,
         figures,
-        rows: records.rows().count(),
+        rows: records.files.iter().map(|file| file.rows.len() + file.observations.len()).sum(),
         verdict: document::strip(&contents.verdict),
         warnings: records.warnings,
     })
@@ -127,7 +128,7 @@ fn read(results: &[PathBuf]) -> Result<Records, ReportError> {
         all.files.extend(records.files);
         all.warnings.extend(records.warnings);
     }
-    if all.rows().next().is_none() {
+    if all.files.iter().all(|file| file.rows.is_empty() && file.observations.is_empty()) {
         let names: Vec<String> = results.iter().map(|folder| folder.display().to_string()).collect();
         return Err(ReportError::NoRecords(names.join(", ")));
     }

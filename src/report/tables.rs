@@ -1,6 +1,7 @@
 //! The tables of the report.
 
 use super::document::{Cell, Table, plain};
+use super::parts::Part;
 use super::runs::{Axis, Contestant, Panel, Run, Study};
 use super::statistics::{Spread, bytes, number, share, thousands};
 use super::style::Style;
@@ -376,4 +377,48 @@ fn median_text(contestant: &Contestant, axis: Axis, target: f64) -> String {
 fn contestants(study: &Study) -> impl Iterator<Item = (&Panel, &Contestant)> {
     let all = study.panels.iter().flat_map(|panel| panel.contestants.iter().map(move |contestant| (panel, contestant)));
     all.filter(|(_, contestant)| !contestant.runs.is_empty())
+}
+
+/// What a measurement of parts saw: a row a case and x, a column a quantity.
+pub fn part(part: &Part, id: &str) -> Table {
+    let quantities = part.quantities();
+    let title = |(quantity, unit): &(&str, &str)| match *unit {
+        "" | "share" => format!("#{}", plain(quantity)),
+        unit => format!("#{}, {}", plain(quantity), plain(unit)),
+    };
+    let x_name = part.seen.iter().map(|one| one.x_name.as_str()).find(|name| !name.is_empty());
+    let mut titles = vec!["case".to_string()];
+    titles.extend(x_name.map(|name| format!("#{}", plain(name))));
+    titles.extend(quantities.iter().map(title));
+    let caption = "Medians over repeats, with the range.";
+    let mut table = Table::new(id, caption, &titles.iter().map(String::as_str).collect::<Vec<_>>());
+    for case in part.cases() {
+        let series: Vec<_> = quantities.iter().map(|(quantity, unit)| part.series(case, quantity, unit)).collect();
+        let mut xs: Vec<Option<f64>> = series.iter().flatten().map(|(x, _)| *x).collect();
+        xs.sort_by(|a, b| a.unwrap_or(f64::NAN).total_cmp(&b.unwrap_or(f64::NAN)));
+        xs.dedup();
+        for x in xs {
+            let mut row: Vec<Cell> = vec![plain(case).into()];
+            row.extend(x_name.map(|_| x.map_or("–".into(), number).into()));
+            row.extend(series.iter().map(|series| -> Cell {
+                let value = series.iter().find(|(at, _)| *at == x);
+                value.map_or("–".into(), |(_, spread)| spread.text(number)).into()
+            }));
+            table.rows.push(row);
+        }
+    }
+    table
+}
+
+/// Why cases of a measurement have no value, each reason once.
+pub fn part_troubles(part: &Part) -> Vec<String> {
+    let failed = part.seen.iter().filter(|one| !one.reason.is_empty());
+    let mut lines: Vec<String> = failed
+        .map(|one| {
+            [one.case.as_str(), &one.reason].into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>().join(": ")
+        })
+        .map(|line| plain(&line))
+        .collect();
+    lines.dedup();
+    lines
 }

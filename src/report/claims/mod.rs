@@ -6,6 +6,7 @@
 mod rules;
 
 use super::document::{Block, Cell, Table, plain};
+use super::parts::Part;
 use super::runs::Study;
 use serde::Deserialize;
 
@@ -20,8 +21,11 @@ pub struct Claim {
     pub claim: String,
     /// The figure as published.
     pub published: String,
-    /// What measures it.
+    /// What measures it: an experiment of the catalogue; only its records are read.
     pub experiment: String,
+    /// Further experiments whose records say something to it.
+    #[serde(default)]
+    pub also: Vec<String>,
     /// Code in [`rules`]; none where no records decide yet.
     rule: Option<rules::Rule>,
     /// Whom the hashed engine is compared with.
@@ -92,24 +96,51 @@ pub fn ledger() -> Vec<Claim> {
 }
 
 /// Rules on every claim.
-pub fn rulings(studies: &[Study]) -> Vec<Ruling> {
-    ledger().into_iter().map(|claim| claim.judge(studies)).collect()
+pub fn rulings(studies: &[Study], parts: &[Part]) -> Vec<Ruling> {
+    ledger().into_iter().map(|claim| claim.judge(studies, parts)).collect()
 }
 
 impl Claim {
-    fn judge(self, studies: &[Study]) -> Ruling {
-        let machines: std::collections::BTreeSet<&str> = studies.iter().map(|study| study.label.as_str()).collect();
+    /// Whether an experiment's records, at whatever scale, are asked about this claim.
+    fn reads(&self, experiment: &str) -> bool {
+        let named = |name: &String| {
+            let rest = experiment.strip_prefix(name.as_str());
+            rest.is_some_and(|scale| ["", "-smoke", "-paper"].contains(&scale))
+        };
+        named(&self.experiment) || self.also.iter().any(named)
+    }
+
+    fn judge(self, studies: &[Study], parts: &[Part]) -> Ruling {
+        let studies: Vec<&Study> = studies.iter().filter(|study| self.reads(&study.experiment)).collect();
+        let parts: Vec<&Part> = parts.iter().filter(|part| self.reads(&part.experiment)).collect();
+        let labels = studies.iter().map(|study| &study.label).chain(parts.iter().map(|part| &part.label));
+        let several = labels.collect::<std::collections::BTreeSet<_>>().len() > 1;
         let mut verdicts = Vec::new();
         let mut measured = Vec::new();
-        for study in studies {
-            for panel in &study.panels {
-                let about = self.dataset.as_ref().is_none_or(|name| panel.dataset.contains(name));
-                let Some(found) = self.rule.filter(|_| about).and_then(|rule| rule.apply(&self, panel)) else {
-                    continue;
-                };
-                let machine = if machines.len() > 1 { format!(", {}", plain(&study.label)) } else { String::new() };
-                verdicts.push(found.verdict);
-                measured.push(format!("{}{machine}: {}", plain(&panel.dataset), found.words));
+        let mut note = |what: &str, machine: &str, found: rules::Found| {
+            let machine = if several { format!(", {}", plain(machine)) } else { String::new() };
+            let place = format!("{}{machine}", plain(what));
+            let place = place.trim_start_matches(", ");
+            verdicts.push(found.verdict);
+            measured.push(if place.is_empty() { found.words } else { format!("{place}: {}", found.words) });
+        };
+        if let Some(rule) = self.rule {
+            for study in studies {
+                if let Some(found) = rule.of_study(&self, study) {
+                    note("", &study.label, found);
+                }
+                for panel in &study.panels {
+                    if self.dataset.as_ref().is_none_or(|name| panel.dataset.contains(name))
+                        && let Some(found) = rule.apply(&self, panel)
+                    {
+                        note(&panel.dataset, &study.label, found);
+                    }
+                }
+            }
+            for part in parts {
+                if let Some(found) = rule.of_part(&self, part) {
+                    note("", &part.label, found);
+                }
             }
         }
         let verdict = Verdict::of_all(verdicts);
@@ -128,8 +159,8 @@ impl Claim {
 }
 
 /// The section of the report.
-pub fn blocks(studies: &[Study]) -> Vec<Block> {
-    let rulings = rulings(studies);
+pub fn blocks(studies: &[Study], parts: &[Part]) -> Vec<Block> {
+    let rulings = rulings(studies, parts);
     let count = |verdict| rulings.iter().filter(|ruling| ruling.verdict == verdict).count();
     let counts: Vec<String> =
         Verdict::ALL.into_iter().map(|verdict| format!("{} {}", count(verdict), verdict.name())).collect();

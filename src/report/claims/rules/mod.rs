@@ -1,6 +1,12 @@
-//! Rules: what the runs on one data set say to a claim. None where they say nothing.
+//! Rules: what records say to a claim. None where they say nothing.
+//!
+//! A rule looks at one data set's runs ([`Rule::apply`]), at all of a study's where it compares data sets
+//! ([`Rule::of_study`]), or at a measurement of parts ([`Rule::of_part`]).
 
-use super::super::runs::{Axis, Contestant, Panel};
+mod parts;
+
+use super::super::parts::Part;
+use super::super::runs::{Axis, Contestant, Panel, Study};
 use super::super::statistics::{Spread, number, share, thousands, times};
 use super::super::verdict::{Duel, Outcome};
 use super::{Claim, Verdict};
@@ -41,6 +47,8 @@ pub enum Rule {
     FillShare,
     /// Range over at least three seeds of the time to a P@1, as a share of its median.
     Seeds,
+    /// Seconds of reservoir and FIFO insertion, and of the hashing before them.
+    Insertion,
 }
 
 /// One data set's say.
@@ -63,6 +71,20 @@ fn percent(part: f64) -> String {
 }
 
 impl Rule {
+    /// What a whole study says: for rules that compare its data sets.
+    pub fn of_study(self, _claim: &Claim, _study: &Study) -> Option<Found> {
+        None
+    }
+
+    /// What a measurement of parts says.
+    pub fn of_part(self, _claim: &Claim, part: &Part) -> Option<Found> {
+        match self {
+            Rule::Insertion => parts::insertion(part),
+            _ => None,
+        }
+    }
+
+    /// What the runs on one data set say.
     pub fn apply(self, claim: &Claim, panel: &Panel) -> Option<Found> {
         let lsh = || panel.find("lsh-cpu");
         let dense = || panel.find(claim.baseline.as_deref().unwrap_or("dense-cpu"));
@@ -155,6 +177,7 @@ impl Rule {
                     format!("{} s to P@1 {}: a range of {}", seconds.text(number), share(target), percent(range)),
                 )
             }
+            Rule::Insertion => None,
         }
     }
 
@@ -172,6 +195,7 @@ impl Rule {
             Rule::Seeds => "three seeds of lsh-cpu that reach the P@1 at which dense-cpu ends".into(),
             Rule::ActiveShare => "runs of lsh-cpu that record their active neurons and the labels there are".into(),
             Rule::StillRising => "a run of dense-cpu".into(),
+            Rule::Insertion => format!("experiment `{}`", claim.experiment),
             _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
             _ => format!("runs of lsh-cpu and {baseline}"),
         }

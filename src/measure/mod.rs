@@ -1,0 +1,164 @@
+//! Measurements of parts: what one insertion, one hash, one kernel costs, and whether it does what a formula says.
+//!
+//! The harness trains networks; a claim about a part of one (SLIDE's table 3, its figure 11) is answered here, through
+//! the very code that the engines run. An experiment names a measurement in place of engines:
+//!
+//! ```toml
+//! name = "slide20-table3-insertion"
+//! question = "What does it cost to put 205,443 neurons into 50 hash tables?"
+//!
+//! [measure]
+//! what = "insertion"
+//! repeats = 5
+//! options = { neurons = 205443 }     # the measurement's own; it refuses what it does not know
+//! ```
+//!
+//! Adding one is a file here and a line in [`REGISTRY`]. Every value becomes an [`Observation`] as soon as it is known.
+
+mod insertion;
+
+use crate::harness::{Clock, SystemClock};
+use crate::record::{Observation, now};
+use serde::de::DeserializeOwned;
+use std::hint::black_box;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why a measurement ended before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The experiment asks for something wrong.
+    #[error("{0}")]
+    Settings(String),
+    /// Ctrl-C; what was measured is recorded.
+    #[error("interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Sink(#[from] io::Error),
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A measurement as the command line and TOML know it.
+pub struct Entry {
+    pub name: &'static str,
+    /// One sentence for `slidebench list`.
+    pub summary: &'static str,
+    pub run: fn(&mut Bench<'_>) -> Result<(), Error>,
+}
+
+/// Every measurement there is.
+pub const REGISTRY: &[Entry] = &[Entry {
+    name: "insertion",
+    summary: "Hashing a layer's neurons and filing them in its hash tables.",
+    run: insertion::run,
+}];
+
+/// Looks a measurement up by name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    REGISTRY.iter().find(|entry| entry.name == name)
+}
+
+/// What a measurement is given, and where its values go.
+pub struct Bench<'a> {
+    pub options: toml::Table,
+    /// How often every timing is repeated.
+    pub repeats: u64,
+    /// Host threads to use where a measurement uses more than one.
+    pub threads: usize,
+    /// Goes into every line: experiment and settings.
+    pub identity: Observation,
+    pub interrupt: &'a AtomicBool,
+    pub sink: &'a mut (dyn FnMut(&Observation) -> io::Result<()> + Send),
+    /// Told what is being measured, for a progress bar.
+    pub observer: &'a mut (dyn FnMut(&str) + Send),
+}
+
+/// Wall and CPU seconds of one call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cost {
+    pub seconds: f64,
+    /// Of the whole process, all threads; the wall time where the platform does not tell.
+    pub cpu_seconds: f64,
+}
+
+impl Bench<'_> {
+    /// The measurement's options, read into its own type (`deny_unknown_fields`, `default`).
+    ///
+    /// # Errors
+    /// If they hold what the type does not know.
+    pub fn settings<T: DeserializeOwned>(&self) -> Result<T, Error> {
+        self.options.clone().try_into().map_err(|error: toml::de::Error| Error::Settings(error.message().to_owned()))
+    }
+
+    /// Starts the next case: tells the observer, and ends the measurement where Ctrl-C was pressed.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`].
+    pub fn case(&mut self, what: &str) -> Result<(), Error> {
+        (self.observer)(what);
+        if self.interrupt.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+    }
+
+    /// Records a value.
+    ///
+    /// # Errors
+    /// If the records cannot be written.
+    pub fn record(&mut self, observation: Observation) -> Result<(), Error> {
+        let Observation { experiment, settings, .. } = self.identity.clone();
+        let status = if observation.status.is_empty() { "ok".into() } else { observation.status.clone() };
+        let threads = if observation.threads == 0 { 1 } else { observation.threads };
+        let whole = Observation { experiment, settings, status, threads, time: now(), ..observation };
+        Ok((self.sink)(&whole)?)
+    }
+
+    /// Runs `work` the number of repeats, after once for warmth, and records its wall and CPU seconds as the
+    /// quantity `time` in `s` and `CPU s`; `like` names case and x. Returns the cheapest.
+    ///
+    /// # Errors
+    /// If the records cannot be written, or on Ctrl-C.
+    pub fn time<T>(&mut self, like: &Observation, mut work: impl FnMut() -> T) -> Result<Cost, Error> {
+        self.case(&like.case)?;
+        black_box(work());
+        let mut best: Option<Cost> = None;
+        for repeat in 0..self.repeats {
+            let cost = cost_of(&mut work);
+            for (unit, value) in [("s", cost.seconds), ("CPU s", cost.cpu_seconds)] {
+                let (quantity, unit) = ("time".into(), unit.into());
+                self.record(Observation { quantity, unit, value: Some(value), repeat, ..like.clone() })?;
+            }
+            if best.is_none_or(|best| cost.cpu_seconds < best.cpu_seconds) {
+                best = Some(cost);
+            }
+        }
+        best.ok_or_else(|| Error::Settings("repeats must be at least 1".into()))
+    }
+}
+
+/// A pool of so many threads.
+fn threads(count: usize) -> Result<rayon::ThreadPool, Error> {
+    rayon::ThreadPoolBuilder::new().num_threads(count).build().map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// Wall and CPU seconds of one call.
+pub fn cost_of<T>(work: impl FnOnce() -> T) -> Cost {
+    let clock = SystemClock::default();
+    let (wall, cpu) = (clock.now(), clock.cpu());
+    black_box(work());
+    let seconds = (clock.now() - wall).as_secs_f64();
+    let cpu_seconds = cpu.zip(clock.cpu()).map_or(seconds, |(before, after)| (after - before).as_secs_f64());
+    Cost { seconds, cpu_seconds }
+}
+
+/// Runs a measurement to its end and records that it came there, so that it need not be repeated.
+///
+/// # Errors
+/// If there is none of this name, its options are wrong, it fails, or Ctrl-C was pressed.
+pub fn run(what: &str, bench: &mut Bench<'_>) -> Result<(), Error> {
+    let entry = find(what).ok_or_else(|| {
+        let known: Vec<&str> = REGISTRY.iter().map(|entry| entry.name).collect();
+        Error::Settings(format!("there is no measurement {what:?}; there are: {}", known.join(", ")))
+    })?;
+    (entry.run)(bench)?;
+    bench.record(Observation { status: "complete".into(), ..Observation::default() })
+}
