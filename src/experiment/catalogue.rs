@@ -6,6 +6,7 @@ use super::{Error, Experiment, Scale, nearest, parse};
 pub const CATALOGUE: &[(&str, &str)] = &[
     ("default.toml", include_str!("../../benches/experiments/default.toml")),
     ("amazon-step.toml", include_str!("../../benches/experiments/amazon-step.toml")),
+    ("slide20-fig11-selection.toml", include_str!("../../benches/experiments/slide20-fig11-selection.toml")),
     ("slide20-table3-insertion.toml", include_str!("../../benches/experiments/slide20-table3-insertion.toml")),
 ];
 
