@@ -30,7 +30,7 @@ use super::common::huge_pages_note;
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
-use crate::kernels::kernels;
+use crate::kernels::{Kernels, choose, force, kernels};
 use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
@@ -42,7 +42,9 @@ pub struct SparseCpu {
     name: &'static str,
     settings: EngineSettings,
     options: Options,
+    /// Every thread of it computes with `kernels`.
     pool: rayon::ThreadPool,
+    kernels: &'static Kernels,
     net: Option<Net>,
     exact: ExactTopK,
     recall: Recall,
@@ -95,8 +97,13 @@ struct Totals {
 
 impl SparseCpu {
     fn new(name: &'static str, settings: &EngineSettings, options: Options) -> Result<Self, EngineError> {
+        let kernels = match &options.simd {
+            None => kernels(),
+            Some(name) => choose(Some(name)).map_err(|e| EngineError::Settings(format!("[engine.options]: simd: {e}")))?,
+        };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
+            .start_handler(|_| force(kernels))
             .build()
             .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
         let recall = Recall::new(options.recall_every, options.recall_at);
@@ -106,6 +113,7 @@ impl SparseCpu {
             settings: settings.clone(),
             options,
             pool,
+            kernels,
             net: None,
             exact: ExactTopK::default(),
             step: 0,
@@ -279,7 +287,7 @@ impl Net {
 
 impl Engine for SparseCpu {
     fn describe(&self) -> EngineInfo {
-        let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
+        let mut notes = vec![("kernels".to_string(), self.kernels.name.to_string())];
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
         }

@@ -55,6 +55,8 @@ pub struct Options {
     pub recall_at: usize,
     /// Whether weights and optimiser state ask for huge pages.
     pub huge_pages: HugePages,
+    /// Kernel set: `avx512`, `avx2` or `portable`; the best this CPU runs where not given.
+    pub simd: Option<String>,
 }
 
 /// Selection of the hidden layers above the first: each has its own of the same settings. (The first is stored by
@@ -106,6 +108,7 @@ impl Default for Options {
             recall_every: 0,
             recall_at: 10,
             huge_pages: HugePages::Ask,
+            simd: None,
         }
     }
 }
