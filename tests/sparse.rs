@@ -502,6 +502,7 @@ fn frequency_prefers_frequent_labels() {
         engine.finish().unwrap().active.unwrap().distinct
     };
     assert!(distinct("sparse-cpu:frequency") < 60.0);
+    assert!(distinct("sparse-cpu:log-uniform") < distinct("sparse-cpu:uniform"));
     assert!(distinct("sparse-cpu:uniform") > 300.0);
 }
 

@@ -16,6 +16,7 @@
 //! Adding one is a file here and a line in [`REGISTRY`]. Every value becomes an [`Observation`] as soon as it is known.
 
 mod insertion;
+mod layers;
 
 use crate::harness::{Clock, SystemClock};
 use crate::record::{Observation, now};
@@ -48,11 +49,18 @@ pub struct Entry {
 }
 
 /// Every measurement there is.
-pub const REGISTRY: &[Entry] = &[Entry {
-    name: "insertion",
-    summary: "Hashing a layer's neurons and filing them in its hash tables.",
-    run: insertion::run,
-}];
+pub const REGISTRY: &[Entry] = &[
+    Entry {
+        name: "insertion",
+        summary: "Hashing a layer's neurons and filing them in its hash tables.",
+        run: insertion::run,
+    },
+    Entry {
+        name: "layers",
+        summary: "A dense step with all labels and with few: the last layer's share of it.",
+        run: layers::run,
+    },
+];
 
 /// Looks a measurement up by name.
 pub fn find(name: &str) -> Option<&'static Entry> {

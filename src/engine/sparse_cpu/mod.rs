@@ -35,7 +35,9 @@ use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
-pub use self::options::{build_all, build_best, build_frequency, build_lsh, build_top_k, build_uniform};
+pub use self::options::{
+    build_all, build_best, build_frequency, build_log_uniform, build_lsh, build_top_k, build_uniform,
+};
 
 /// The sparse engine.
 pub struct SparseCpu {
@@ -99,7 +101,9 @@ impl SparseCpu {
     fn new(name: &'static str, settings: &EngineSettings, options: Options) -> Result<Self, EngineError> {
         let kernels = match &options.simd {
             None => kernels(),
-            Some(name) => choose(Some(name)).map_err(|e| EngineError::Settings(format!("[engine.options]: simd: {e}")))?,
+            Some(name) => {
+                choose(Some(name)).map_err(|e| EngineError::Settings(format!("[engine.options]: simd: {e}")))?
+            }
         };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
@@ -416,6 +420,7 @@ impl Engine for SparseCpu {
             net.input.weights.bytes()
                 + net.layers.iter().map(SparseLayer::bytes).sum::<u64>()
                 + net.selections.iter().map(|s| s.bytes()).sum::<u64>()
+                + net.sets.iter().map(ActiveSets::bytes).sum::<u64>()
                 + net.x.iter().chain(&net.dx).map(|x| 4 * x.capacity() as u64).sum::<u64>()
         });
         MemoryUse { host_bytes, device_bytes: 0 }
