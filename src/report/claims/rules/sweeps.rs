@@ -398,3 +398,6 @@ pub fn last_layer(claim: &Claim, part: &Part) -> Option<Found> {
     let words = format!("{} of the FLOP, {} of the CPU time", percent(arithmetic), percent(time));
     found(both(arithmetic >= figure, time >= figure), words)
 }
+
+#[cfg(test)]
+mod tests;
