@@ -26,6 +26,7 @@
 //! [[engine]]
 //! name = "lsh-cpu"
 //! label = "LSH, 20 tables"               # name of its curve; the engine's name where not given
+//! batch = 64                             # instead of the experiment's; so are threads and learning-rate
 //! options = { tables = 20 }              # the engine's own; it refuses what it does not know
 //!
 //! [scales.smoke]                         # laid over the file by `--scale smoke`
@@ -247,6 +248,9 @@ pub struct Contestant {
     pub learning_rate: Option<f32>,
     #[serde(default, deserialize_with = "fields::positive_option")]
     pub threads: Option<usize>,
+    /// Samples a step, instead of the experiment's.
+    #[serde(default, deserialize_with = "fields::positive_option")]
+    pub batch: Option<usize>,
     /// The engine's own options.
     #[serde(default)]
     pub options: toml::Table,
