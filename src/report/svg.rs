@@ -56,9 +56,11 @@ impl Drawing {
 
     /// A dot; `tip` shows when pointed at.
     pub fn dot(&mut self, class: &str, (x, y): (f64, f64), tip: &str) {
-        let tip = escape(tip);
-        let _ =
-            write!(self.body, r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3"><title>{tip}</title></circle>"#);
+        let _ = write!(self.body, r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3""#);
+        let _ = match tip {
+            "" => write!(self.body, "/>"),
+            tip => write!(self.body, "><title>{}</title></circle>", escape(tip)),
+        };
     }
 
     pub fn text(&mut self, class: &str, (x, y): (f64, f64), anchor: Anchor, text: &str) {
@@ -180,6 +182,7 @@ pub fn shapes() -> String {
          .plot .line { fill: none; stroke-width: 1.6; stroke-linejoin: round; }\n\
          .plot .band { opacity: .16; }\n\
          .plot .published { stroke-width: 1.2; stroke-dasharray: 5 3; opacity: .8; }\n\
+         .plot .range { fill: none; stroke-width: 1; }\n\
          .plot .whisker { fill: none; stroke-width: 1.2; }\n\
          .plot .veil { opacity: .82; }\n",
     );
