@@ -22,7 +22,8 @@ pub struct Figure {
     pub csv: String,
 }
 
-/// A panel with its text alternative; `linear` is the same with a linear x axis, where the figure's is logarithmic.
+/// A panel with its text alternative; `linear` is the same with a linear x axis, where the
+/// figure's is one of logarithmic time.
 #[derive(Clone, Debug)]
 pub struct PanelDrawing {
     pub words: String,
@@ -144,7 +145,8 @@ fn plot(title: String, axis: Axis, series: Vec<Series>, csv: &mut csv::Writer<Ve
     write_points(csv, &title, &series);
     let (x_label, y_label) = (axis_label(axis).into(), "Accuracy (P@1)".into());
     let plot = Plot { title, x_label, y_label, y: Values::Share, series };
-    PanelDrawing { words: plot.describe(), drawing: plot.draw(true), linear: Some(plot.draw(false)) }
+    let linear = (axis != Axis::Steps).then(|| plot.draw(false));
+    PanelDrawing { words: plot.describe(), drawing: plot.draw(true), linear }
 }
 
 pub(super) fn write_points(csv: &mut csv::Writer<Vec<u8>>, title: &str, series: &[Series]) {

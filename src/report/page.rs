@@ -109,11 +109,12 @@ fn radio(name: &str, choices: &[(&str, &str)]) -> String {
 fn figure_html(figure: &Figure) -> String {
     let name = escape(&figure.name);
     let mut html = format!("<figure id=\"{name}\">\n<div class=\"panels\">\n");
-    for panel in &figure.panels {
+    for (i, panel) in figure.panels.iter().enumerate() {
+        let words = format!("{}-words-{i}", figure.name);
         let class = if panel.linear.is_some() { "log" } else { "" };
-        let _ = writeln!(html, "{}", panel.drawing.inline(class, &panel.words));
+        let _ = writeln!(html, "{}", panel.drawing.inline(class, &words));
         if let Some(linear) = &panel.linear {
-            let _ = writeln!(html, "{}", linear.inline("linear", &panel.words));
+            let _ = writeln!(html, "{}", linear.inline("linear", &words));
         }
     }
     let _ = write!(
@@ -124,8 +125,8 @@ fn figure_html(figure: &Figure) -> String {
         escape(&figure.title),
         escape(&figure.caption)
     );
-    for panel in &figure.panels {
-        let _ = write!(html, "<p>{}</p>", escape(&panel.words));
+    for (i, panel) in figure.panels.iter().enumerate() {
+        let _ = write!(html, "<p id=\"{name}-words-{i}\">{}</p>", escape(&panel.words));
     }
     html + "</details>\n</figure>\n"
 }
