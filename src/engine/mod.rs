@@ -3,6 +3,7 @@
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
 pub(crate) mod common;
+mod cpu;
 pub mod dense_cpu;
 pub mod dense_gpu;
 pub mod exact_top_k;

@@ -9,11 +9,9 @@
 //! moves whole rows, once a batch; so do shared sets and sums by sample read the zeros like any other value.
 
 use super::non_zeros::NonZeros;
-use super::optimiser::Update;
 use super::options::Options;
-use super::state::{Bias, Matrix};
-use super::sums::{Group, SharedSums};
 use crate::engine::EngineError;
+use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, Update};
 use crate::kernels::{Pairs, kernels};
 use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};

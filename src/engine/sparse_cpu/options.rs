@@ -1,11 +1,10 @@
 //! The engine's options in TOML, and the engines built from them.
 
 use super::SparseCpu;
-use super::optimiser::Optimiser;
 use super::preset::Preset;
 use super::shared::Products;
-use super::state::Precision;
-use super::sums::Sums;
+use crate::engine::cpu::input::Storage;
+use crate::engine::cpu::{Optimiser, Precision, Sums};
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
 use crate::network::Rows;
@@ -142,6 +141,12 @@ impl Options {
             return Err(refuse(format!("momentum = {}: expected a number from 0 to below 1", options.momentum)));
         }
         Ok(Self { output, preset, ..options })
+    }
+
+    /// How the first layer keeps and moves its weights.
+    pub fn storage(&self) -> Storage {
+        let Self { huge_pages, precision, sums, optimiser, .. } = *self;
+        Storage { huge_pages, precision, sums, optimiser }
     }
 
     /// Whether hidden layers above the first skip neurons.

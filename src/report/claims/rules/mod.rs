@@ -49,6 +49,28 @@ pub enum Rule {
     Seeds,
     /// Seconds of reservoir and FIFO insertion, and of the hashing before them.
     Insertion,
+    /// Draws of the hash functions select as often as the formula for m of T tables says.
+    SelectionFormula,
+    /// The same for one of T tables of K functions.
+    RetrievalFormula,
+    /// Seconds a query of each retrieval strategy, for as many neurons retrieved.
+    Strategies,
+    /// Seconds of an incremental SimHash update against a full rehash, over what changed.
+    Incremental,
+    /// Recall and hash time of sparse against dense projections.
+    Projections,
+    /// How well DWTA tells like from unlike sparse vectors, against WTA.
+    Dwta,
+    /// Candidates a query by K and packing of the codes.
+    Packing,
+    /// Statistics of the data sets against those published.
+    TableOne,
+    /// Misses of the translation cache and seconds a row, with and without huge pages.
+    HugePages,
+    /// P@1 on the first rows of a sorted test file against all of it.
+    Evaluation,
+    /// Seconds and P@1 of a linear tree.
+    LinearTree,
 }
 
 /// One data set's say.
@@ -77,11 +99,8 @@ impl Rule {
     }
 
     /// What a measurement of parts says.
-    pub fn of_part(self, _claim: &Claim, part: &Part) -> Option<Found> {
-        match self {
-            Rule::Insertion => parts::insertion(part),
-            _ => None,
-        }
+    pub fn of_part(self, claim: &Claim, part: &Part) -> Option<Found> {
+        parts::apply(self, claim, part)
     }
 
     /// What the runs on one data set say.
@@ -177,7 +196,7 @@ impl Rule {
                     format!("{} s to P@1 {}: a range of {}", seconds.text(number), share(target), percent(range)),
                 )
             }
-            Rule::Insertion => None,
+            _ => None,
         }
     }
 
@@ -185,6 +204,7 @@ impl Rule {
     pub fn needs(self, claim: &Claim) -> String {
         let baseline = claim.baseline.as_deref().unwrap_or("dense-cpu");
         match self {
+            Rule::HugePages => "a machine that lets its translation cache be counted".into(),
             Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
             Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
             Rule::NoBetterThanUniform => "runs of lsh-cpu and sparse-cpu:uniform".into(),
@@ -195,7 +215,17 @@ impl Rule {
             Rule::Seeds => "three seeds of lsh-cpu that reach the P@1 at which dense-cpu ends".into(),
             Rule::ActiveShare => "runs of lsh-cpu that record their active neurons and the labels there are".into(),
             Rule::StillRising => "a run of dense-cpu".into(),
-            Rule::Insertion => format!("experiment `{}`", claim.experiment),
+            Rule::Insertion
+            | Rule::SelectionFormula
+            | Rule::RetrievalFormula
+            | Rule::Strategies
+            | Rule::Incremental
+            | Rule::Projections
+            | Rule::Dwta
+            | Rule::Packing
+            | Rule::TableOne
+            | Rule::Evaluation
+            | Rule::LinearTree => format!("experiment `{}`", claim.experiment),
             _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
             _ => format!("runs of lsh-cpu and {baseline}"),
         }
