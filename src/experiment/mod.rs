@@ -3,7 +3,9 @@
 //! ```toml
 //! name = "example"                       # lower case, digits, hyphens; names the result file
 //! question = "Is hashing faster than multiplying?"
-//! renders = ["time-accuracy"]            # figures and tables of the report this feeds
+//! title = "A small example"              # its heading in the report; made of the name where not given
+//! renders = ["time-accuracy"]            # its figures in the report: time-accuracy, iteration-accuracy, cpu-accuracy,
+//!                                        # epoch-seconds, phases, step-time, sweep, recall, active
 //!
 //! [network]
 //! hidden = [128]
@@ -87,10 +89,12 @@ pub struct Experiment {
     /// Names the result file.
     #[serde(deserialize_with = "fields::slug")]
     pub name: String,
+    /// Its heading in the report; made of the name where not given.
+    pub title: Option<String>,
     /// What it answers, in prose.
     #[serde(deserialize_with = "fields::not_blank")]
     pub question: String,
-    /// Figures and tables of the report it feeds.
+    /// Figures of the report it feeds; those of accuracy and of the time of an epoch where none is named.
     #[serde(default)]
     pub renders: Vec<String>,
     #[serde(default)]
@@ -304,5 +308,10 @@ impl Experiment {
     /// the two.
     pub fn id(&self, scale: Scale) -> String {
         if scale == Scale::Quick { self.name.clone() } else { format!("{}-{}", self.name, scale.name()) }
+    }
+
+    /// The same under its name in records: what is kept beside them.
+    pub fn as_run(&self, scale: Scale) -> Self {
+        Self { name: self.id(scale), ..self.clone() }
     }
 }
