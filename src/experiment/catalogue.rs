@@ -5,7 +5,16 @@ use super::{Error, Experiment, Scale, nearest, parse};
 /// File name and text of every shipped experiment, in the order `slidebench list` shows them.
 pub const CATALOGUE: &[(&str, &str)] = &[
     ("default.toml", include_str!("../../benches/experiments/default.toml")),
+    ("arxiv-authors.toml", include_str!("../../benches/experiments/arxiv-authors.toml")),
     ("amazon-step.toml", include_str!("../../benches/experiments/amazon-step.toml")),
+    ("slide20-fig11-selection.toml", include_str!("../../benches/experiments/slide20-fig11-selection.toml")),
+    ("slide20-fig5-time-accuracy.toml", include_str!("../../benches/experiments/slide20-fig5-time-accuracy.toml")),
+    ("slide20-fig5-delicious.toml", include_str!("../../benches/experiments/slide20-fig5-delicious.toml")),
+    ("slide20-fig7-sampled-softmax.toml", include_str!("../../benches/experiments/slide20-fig7-sampled-softmax.toml")),
+    ("slide20-fig8-batch.toml", include_str!("../../benches/experiments/slide20-fig8-batch.toml")),
+    ("slide20-fig9-threads.toml", include_str!("../../benches/experiments/slide20-fig9-threads.toml")),
+    ("slide20-fig10-optimisations.toml", include_str!("../../benches/experiments/slide20-fig10-optimisations.toml")),
+    ("slide20-layers.toml", include_str!("../../benches/experiments/slide20-layers.toml")),
     ("slide20-table3-insertion.toml", include_str!("../../benches/experiments/slide20-table3-insertion.toml")),
     ("c12-break-even.toml", include_str!("../../benches/experiments/c12-break-even.toml")),
     ("c12-hidden-width.toml", include_str!("../../benches/experiments/c12-hidden-width.toml")),
@@ -19,6 +28,8 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("c06-start.toml", include_str!("../../benches/experiments/c06-start.toml")),
     ("c07-optimiser.toml", include_str!("../../benches/experiments/c07-optimiser.toml")),
     ("kdd17-fraction.toml", include_str!("../../benches/experiments/kdd17-fraction.toml")),
+    ("slide21-data.toml", include_str!("../../benches/experiments/slide21-data.toml")),
+    ("slide21-tables.toml", include_str!("../../benches/experiments/slide21-tables.toml")),
 ];
 
 /// Finds an experiment by the name of a shipped one, or reads the TOML file at a path.

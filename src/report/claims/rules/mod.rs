@@ -5,6 +5,7 @@
 
 mod options;
 mod parts;
+mod sweeps;
 #[cfg(test)]
 mod tests;
 mod widths;
@@ -62,7 +63,7 @@ pub enum Rule {
     /// P@1 with a random fill that repeats itself below that with a fresh one.
     RepeatingFill,
     /// Every variant of the hashed engine ends at the same P@1, within the tolerance.
-    Alike,
+    VariantsAlike,
     /// P@1 at the end with rebuilds ever more rarely.
     Backoff,
     /// Rebuild seconds on change, against those at fixed steps.
@@ -75,14 +76,66 @@ pub enum Rule {
     Start,
     /// P@1 with a share of a hashed hidden layer, against all of it.
     Fraction,
-    /// Speed-up of threads, as a share of their number.
-    Scaling,
     /// Speed of inference through the tables, by the published factor.
     FastInference,
     /// Cost to a P@1 on CPU and GPU, at the stated ratio of prices.
     Cost,
     /// Whether cost ranks CPU and GPU otherwise than time does.
     RankingByCost,
+    /// Draws of the hash functions select as often as the formula for m of T tables says.
+    SelectionFormula,
+    /// The same for one of T tables of K functions.
+    RetrievalFormula,
+    /// Seconds a query of each retrieval strategy, for as many neurons retrieved.
+    Strategies,
+    /// Seconds of an incremental SimHash update against a full rehash, over what changed.
+    Incremental,
+    /// Recall and hash time of sparse against dense projections.
+    Projections,
+    /// How well DWTA tells like from unlike sparse vectors, against WTA.
+    Dwta,
+    /// Candidates a query by K and packing of the codes.
+    Packing,
+    /// Statistics of the data sets against those published.
+    TableOne,
+    /// Misses of the translation cache and seconds a row, with and without huge pages.
+    HugePages,
+    /// P@1 on the first rows of a sorted test file against all of it.
+    Evaluation,
+    /// Seconds and P@1 of a linear tree.
+    LinearTree,
+    /// Seconds a step without vectors and huge pages.
+    Unoptimised,
+    /// What vectors and huge pages bring to a step.
+    Optimised,
+    /// What vectors, huge pages and bf16 bring, rung by rung.
+    Ladder,
+    /// AVX-512 over AVX2.
+    WiderVectors,
+    /// bf16 moments, and bf16 products.
+    Bf16,
+    /// Huge pages over vectors and bf16.
+    Layout,
+    /// Speed-up over threads, as a share of the threads added.
+    Scaling,
+    /// The number of threads from which the hashed engine is sooner.
+    Overtakes,
+    /// What the dense engine gains beyond a number of threads.
+    Saturates,
+    /// The share of labels with which sampled softmax ends where the full one does.
+    SampledShare,
+    /// Sampled softmax is sooner at half of the hashed engine's P@1, and ends lower.
+    RisesThenSaturates,
+    /// The lead over the baseline at each batch.
+    Widens,
+    /// The lead at the two largest batches.
+    Alike,
+    /// Bytes held at each batch.
+    BatchMemory,
+    /// P@1 on the whole test set is below the dense engine's.
+    EndsBelow,
+    /// P@1 by the number of hash tables.
+    TablesNeeded,
 }
 
 /// One data set's say.
@@ -115,10 +168,10 @@ impl Rule {
     }
 
     /// What a measurement of parts says.
-    pub fn of_part(self, _claim: &Claim, part: &Part) -> Option<Found> {
+    pub fn of_part(self, claim: &Claim, part: &Part) -> Option<Found> {
         match self {
-            Rule::Insertion => parts::insertion(part),
-            _ => None,
+            Rule::LastLayer => sweeps::last_layer(claim, part),
+            _ => parts::apply(self, claim, part),
         }
     }
 
@@ -195,18 +248,33 @@ impl Rule {
             }
             Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
             Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
-            Rule::Alike => options::alike(panel, tolerance),
+            Rule::VariantsAlike => options::variants_alike(panel, tolerance),
             Rule::Backoff => options::backoff(panel, tolerance),
             Rule::OnChange => options::on_change(panel, tolerance),
             Rule::Decay => options::decay(panel, tolerance),
             Rule::AdamDominates => options::adam_dominates(panel, figure),
             Rule::Start => options::start(panel, tolerance),
             Rule::Fraction => options::fraction(panel, figure, tolerance),
-            Rule::Scaling => options::scaling(panel, figure),
             Rule::FastInference => options::fast_inference(lsh()?, figure, tolerance),
             Rule::Cost => options::cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
             Rule::RankingByCost => options::ranking_by_cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
-            Rule::Insertion | Rule::BreakEven | Rule::Density => None,
+            Rule::Unoptimised => sweeps::unoptimised(claim, panel),
+            Rule::Optimised => sweeps::optimised(claim, panel),
+            Rule::Ladder => sweeps::whole_ladder(claim, panel),
+            Rule::WiderVectors => sweeps::wider_vectors(claim, panel),
+            Rule::Bf16 => sweeps::bf16(claim, panel),
+            Rule::Layout => sweeps::layout(panel),
+            Rule::Scaling => sweeps::scaling(claim, panel),
+            Rule::Overtakes => sweeps::overtakes(claim, panel),
+            Rule::Saturates => sweeps::saturates(claim, panel),
+            Rule::SampledShare => sweeps::sampled_share(claim, panel),
+            Rule::RisesThenSaturates => sweeps::rises_then_saturates(claim, panel),
+            Rule::Widens => sweeps::widens(claim, panel),
+            Rule::Alike => sweeps::alike(claim, panel),
+            Rule::BatchMemory => sweeps::batch_memory(claim, panel),
+            Rule::EndsBelow => sweeps::ends_below(claim, panel),
+            Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
+            _ => None,
         }
     }
 
@@ -214,6 +282,7 @@ impl Rule {
     pub fn needs(self, claim: &Claim) -> String {
         let baseline = claim.baseline.as_deref().unwrap_or("dense-cpu");
         match self {
+            Rule::HugePages => "a machine that lets its translation cache be counted".into(),
             Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
             Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
             Rule::NoBetterThanUniform => "runs of lsh-cpu and sparse-cpu:uniform".into(),
@@ -225,19 +294,41 @@ impl Rule {
             Rule::ActiveShare => "runs of lsh-cpu that record their active neurons and the labels there are".into(),
             Rule::StillRising => "a run of dense-cpu".into(),
             Rule::FastInference => "an evaluation of lsh-cpu through its tables".into(),
-            Rule::Insertion
-            | Rule::BreakEven
+            Rule::BreakEven
             | Rule::HiddenWidth
             | Rule::Density
             | Rule::RepeatingFill
-            | Rule::Alike
+            | Rule::VariantsAlike
             | Rule::Backoff
             | Rule::OnChange
             | Rule::Decay
             | Rule::AdamDominates
             | Rule::Start
-            | Rule::Fraction
-            | Rule::Scaling => format!("experiment `{}`", claim.experiment),
+            | Rule::Fraction => format!("experiment `{}`", claim.experiment),
+            Rule::Insertion
+            | Rule::SelectionFormula
+            | Rule::RetrievalFormula
+            | Rule::Strategies
+            | Rule::Incremental
+            | Rule::Projections
+            | Rule::Dwta
+            | Rule::Packing
+            | Rule::TableOne
+            | Rule::Evaluation
+            | Rule::LinearTree => format!("experiment `{}`", claim.experiment),
+            Rule::Unoptimised => "a step of dense-gpu on a GPU beside `lsh-cpu:1-portable`".into(),
+            Rule::WiderVectors => "a CPU with AVX-512 (contestants `lsh-cpu:2-avx2` and `lsh-cpu:3-avx512`)".into(),
+            Rule::Saturates => format!("dense-cpu on more than {} threads", claim.figure.unwrap_or_default()),
+            Rule::Overtakes => "lsh-cpu and dense-cpu on as many threads as the claim names".into(),
+            Rule::Optimised
+            | Rule::Ladder
+            | Rule::Bf16
+            | Rule::Layout
+            | Rule::Scaling
+            | Rule::SampledShare
+            | Rule::RisesThenSaturates
+            | Rule::BatchMemory
+            | Rule::TablesNeeded => format!("experiment `{}`", claim.experiment),
             _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
             _ => format!("runs of lsh-cpu and {baseline}"),
         }
@@ -257,12 +348,28 @@ impl Rule {
                 | Rule::BreakEven
                 | Rule::AdamDominates
                 | Rule::Fraction
-                | Rule::Scaling
                 | Rule::FastInference
                 | Rule::Cost
                 | Rule::RankingByCost
+                | Rule::Unoptimised
+                | Rule::Optimised
+                | Rule::Ladder
+                | Rule::WiderVectors
+                | Rule::Bf16
+                | Rule::Overtakes
+                | Rule::Saturates
+                | Rule::SampledShare
         );
-        let baseline = matches!(self, Rule::Sooner | Rule::Shrinks | Rule::Cost | Rule::RankingByCost);
+        let baseline = matches!(
+            self,
+            Rule::Sooner
+                | Rule::Shrinks
+                | Rule::Cost
+                | Rule::RankingByCost
+                | Rule::Unoptimised
+                | Rule::Widens
+                | Rule::Alike
+        );
         match () {
             () if figure && claim.figure.is_none() => Some("figure"),
             () if baseline && claim.baseline.is_none() => Some("baseline"),

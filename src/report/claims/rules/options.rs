@@ -80,7 +80,7 @@ pub fn repeating_fill(panel: &Panel, tolerance: f64) -> Option<Found> {
 }
 
 /// Whether every variant of the hashed engine ends within the tolerance of the one called `lsh-cpu`.
-pub fn alike(panel: &Panel, tolerance: f64) -> Option<Found> {
+pub fn variants_alike(panel: &Panel, tolerance: f64) -> Option<Found> {
     let first = panel.find("lsh-cpu")?;
     let base = end(first)?;
     let (mut same, mut words) = (Vec::new(), vec![format!("P@1 {} with lsh-cpu", base.text(share))]);
@@ -277,24 +277,6 @@ pub fn fraction(panel: &Panel, figure: f64, tolerance: f64) -> Option<Found> {
     let random = of("random:");
     let random = if random.is_empty() { String::new() } else { format!("; at random {}", list(&random)) };
     found(verdict, format!("P@1 {} dense; hashed {}{random}", base.text(share), list(&hashed)))
-}
-
-/// One thread's step over that of all: at least `figure` of their number.
-pub fn scaling(panel: &Panel, figure: f64) -> Option<Found> {
-    let all = panel.contestants.iter().filter(|contestant| contestant.counts());
-    let mut linear = Vec::new();
-    let mut words = Vec::new();
-    for one in all {
-        let Some(name) = one.name.strip_suffix(", 1 thread") else { continue };
-        let Some(many) = panel.find(name) else { continue };
-        let threads = many.runs.first()?.last()?.threads as f64;
-        let gain = step_ratio(many, one)?;
-        if threads > 1.0 {
-            linear.push(gain.median >= figure * threads);
-            words.push(format!("{name} {} on {threads} threads", gain.text(times)));
-        }
-    }
-    found(among(&linear)?, words.join(", "))
 }
 
 /// Evaluation through the tables is faster than over all logits by the claim's factor, at the same P@1.

@@ -241,11 +241,6 @@ fn a_share_of_the_neurons_is_enough_or_not() {
     assert_eq!(verdict("K01", with(0.8, 0.9)), InPart);
     assert_eq!(verdict("K01", with(0.8, 0.85)), DoesNotHold);
     assert_eq!(verdict("K01", vec![of("dense-cpu", 0.01, 0.9)]), NotMeasured);
-
-    let scaled = |one: f64| vec![of("lsh:0.05", 0.01, 0.9), of("lsh:0.05, 1 thread", one, 0.9)];
-    assert_eq!(verdict("K02", scaled(0.019)), Holds);
-    assert_eq!(verdict("K02", scaled(0.012)), DoesNotHold);
-    assert_eq!(verdict("K02", vec![of("lsh:0.05", 0.01, 0.9)]), NotMeasured);
 }
 
 #[test]
