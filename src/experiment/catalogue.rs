@@ -6,8 +6,16 @@ use super::{Error, Experiment, Scale, nearest, parse};
 pub const CATALOGUE: &[(&str, &str)] = &[
     ("default.toml", include_str!("../../benches/experiments/default.toml")),
     ("amazon-step.toml", include_str!("../../benches/experiments/amazon-step.toml")),
-    ("slide20-fig11-selection.toml", include_str!("../../benches/experiments/slide20-fig11-selection.toml")),
+    ("slide20-table1-data.toml", include_str!("../../benches/experiments/slide20-table1-data.toml")),
     ("slide20-table3-insertion.toml", include_str!("../../benches/experiments/slide20-table3-insertion.toml")),
+    ("slide20-table4-huge-pages.toml", include_str!("../../benches/experiments/slide20-table4-huge-pages.toml")),
+    ("slide20-fig4-strategies.toml", include_str!("../../benches/experiments/slide20-fig4-strategies.toml")),
+    ("slide20-fig11-selection.toml", include_str!("../../benches/experiments/slide20-fig11-selection.toml")),
+    ("slide20-incremental-hashing.toml", include_str!("../../benches/experiments/slide20-incremental-hashing.toml")),
+    ("slide20-projections.toml", include_str!("../../benches/experiments/slide20-projections.toml")),
+    ("slide20-dwta.toml", include_str!("../../benches/experiments/slide20-dwta.toml")),
+    ("c03-evaluation.toml", include_str!("../../benches/experiments/c03-evaluation.toml")),
+    ("c08-packing.toml", include_str!("../../benches/experiments/c08-packing.toml")),
 ];
 
 /// Finds an experiment by the name of a shipped one, or reads the TOML file at a path.

@@ -15,8 +15,18 @@
 //!
 //! Adding one is a file here and a line in [`REGISTRY`]. Every value becomes an [`Observation`] as soon as it is known.
 
+mod counters;
+mod densified;
+mod evaluation;
+mod huge_pages;
+mod incremental;
 mod insertion;
+mod packing;
+mod projections;
+mod retrieved;
 mod selection;
+mod strategies;
+mod table_one;
 
 use crate::harness::{Clock, SystemClock};
 use crate::lsh::LshError;
@@ -63,6 +73,38 @@ pub const REGISTRY: &[Entry] = &[
         name: "selection",
         summary: "How often a neuron is selected, against the formula: many draws of the hash functions.",
         run: selection::run,
+    },
+    Entry {
+        name: "strategies",
+        summary: "Choosing neurons from the ids in the buckets: vanilla, top-k, hard threshold.",
+        run: strategies::run,
+    },
+    Entry {
+        name: "incremental",
+        summary: "Correcting SimHash codes by what changed, against hashing every row anew.",
+        run: incremental::run,
+    },
+    Entry {
+        name: "projections",
+        summary: "Recall and hash time of SimHash by the sparsity of its projections.",
+        run: projections::run,
+    },
+    Entry {
+        name: "densified",
+        summary: "How well WTA and DWTA tell like from unlike sparse vectors.",
+        run: densified::run,
+    },
+    Entry {
+        name: "packing",
+        summary: "What is retrieved, by K and by how DWTA's codes are packed.",
+        run: packing::run,
+    },
+    Entry { name: "table-one", summary: "Statistics of data sets beside the published ones.", run: table_one::run },
+    Entry { name: "huge-pages", summary: "Row kernels over a table on small and on huge pages.", run: huge_pages::run },
+    Entry {
+        name: "evaluation",
+        summary: "P@1 on the first rows of a sorted test file, on a sample, on everything.",
+        run: evaluation::run,
     },
 ];
 

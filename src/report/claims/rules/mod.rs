@@ -236,7 +236,14 @@ impl Rule {
     pub fn lacks(self, claim: &Claim) -> Option<&'static str> {
         let figure = matches!(
             self,
-            Rule::Sooner | Rule::Shrinks | Rule::ActiveShare | Rule::LastLayer | Rule::CoreUse | Rule::FillShare
+            Rule::Sooner
+                | Rule::Shrinks
+                | Rule::ActiveShare
+                | Rule::LastLayer
+                | Rule::CoreUse
+                | Rule::FillShare
+                | Rule::Strategies
+                | Rule::Packing
         );
         let baseline = matches!(self, Rule::Sooner | Rule::Shrinks);
         match () {
