@@ -48,6 +48,14 @@ impl Batch {
         self.len() == 0
     }
 
+    /// Input values of all samples: the non-zeros where they are sparse.
+    pub fn entries(&self) -> usize {
+        match &self.inputs {
+            Inputs::Sparse { indices, .. } => indices.len(),
+            Inputs::Dense { values, .. } => values.len(),
+        }
+    }
+
     /// Input row `b`.
     pub fn input(&self, b: usize) -> Input<'_> {
         match &self.inputs {

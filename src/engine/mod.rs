@@ -3,6 +3,7 @@
 //! An engine knows nothing of the harness, the experiment, the records or the report.
 
 pub(crate) mod common;
+mod cpu;
 pub mod dense_cpu;
 pub mod dense_gpu;
 pub mod exact_top_k;
@@ -208,6 +209,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "sparse-cpu:frequency",
         summary: "Random neurons in proportion to label frequency.",
         build: sparse_cpu::build_frequency,
+    },
+    Entry {
+        name: "sparse-cpu:log-uniform",
+        summary: "Random neurons, log-uniformly by rank of label frequency: TensorFlow's sampled softmax.",
+        build: sparse_cpu::build_log_uniform,
     },
     Entry {
         name: "sparse-cpu:top-k",

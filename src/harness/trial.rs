@@ -17,7 +17,9 @@ const TELL: Duration = Duration::from_millis(100);
 pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tally, Option<f64>)> {
     let shape =
         Shape { inputs: plan.data.inputs, hidden: harness.experiment.network.hidden.clone(), labels: plan.data.labels };
-    let training = Training { learning_rate: plan.rate, ..harness.experiment.training.clone() };
+    let given = &harness.experiment.training;
+    let batch = plan.engine.batch.unwrap_or(given.batch);
+    let training = Training { batch, learning_rate: plan.rate, ..given.clone() };
     let identity = Row {
         experiment: harness.experiment.id(harness.options.scale),
         dataset: plan.entry.source.clone(),

@@ -21,6 +21,7 @@ mod evaluation;
 mod huge_pages;
 mod incremental;
 mod insertion;
+mod layers;
 mod packing;
 mod projections;
 mod retrieved;
@@ -105,6 +106,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "evaluation",
         summary: "P@1 on the first rows of a sorted test file, on a sample, on everything.",
         run: evaluation::run,
+    },
+    Entry {
+        name: "layers",
+        summary: "A dense step with all labels and with few: the last layer's share of it.",
+        run: layers::run,
     },
 ];
 

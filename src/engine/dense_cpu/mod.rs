@@ -16,11 +16,12 @@
 //! and read; rows of the input layer read by every occurrence and, once, updated.
 
 mod activations;
-mod input;
 mod layer;
 mod softmax;
 
 use super::common::{cpu_model, huge_pages_note};
+use super::cpu::input::Storage;
+use super::cpu::{InputLayer, Update};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
@@ -28,7 +29,6 @@ use crate::kernels::bf16::{Method, TILE, tiled};
 use crate::kernels::kernels;
 use crate::network::{AdamStep, Parameters, Training};
 use activations::{Activations, Precision};
-use input::InputLayer;
 use layer::{NeuronLayer, Scratch};
 use serde::Deserialize;
 use softmax::Softmax;
@@ -63,7 +63,6 @@ impl Options {
 }
 
 /// The engine.
-#[derive(Debug)]
 pub struct DenseCpu {
     training: Training,
     options: Options,
@@ -105,7 +104,6 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
 }
 
 /// The network in the engine's layout, with its work space.
-#[derive(Debug)]
 struct Network {
     input: InputLayer,
     /// Hidden layers after the first, then the output layer.
@@ -119,7 +117,8 @@ struct Network {
 }
 
 impl Network {
-    fn new(parameters: &Parameters, training: &Training, options: &Options) -> io::Result<Self> {
+    fn new(parameters: &Parameters, training: &Training, options: &Options) -> Result<Self, EngineError> {
+        let needs = 12 * parameters.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
         let (first, rest) = parameters.layers.split_first().expect("a network has layers");
         let widths = || {
             parameters.layers[..parameters.layers.len() - 1]
@@ -127,8 +126,12 @@ impl Network {
                 .map(|l| Activations::new(l.outputs, options.precision))
         };
         Ok(Self {
-            input: InputLayer::new(first, training.input_rows)?,
-            layers: rest.iter().map(|layer| NeuronLayer::new(layer, options.block)).collect::<io::Result<_>>()?,
+            input: InputLayer::new(first, training, Storage::default())?,
+            layers: rest
+                .iter()
+                .map(|layer| NeuronLayer::new(layer, options.block))
+                .collect::<io::Result<_>>()
+                .map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?,
             hidden: widths().collect(),
             deltas: widths().collect(),
             scratch: Scratch::default(),
@@ -138,8 +141,17 @@ impl Network {
     }
 
     /// Activations of all hidden layers.
-    fn forward(&mut self, batch: &Batch, samples: usize) {
-        self.input.forward(batch, &mut self.hidden[0], samples);
+    fn forward(&mut self, batch: &Batch, samples: usize, training: bool) {
+        let first = &mut self.hidden[0];
+        first.reserve(samples);
+        let (rows, padding) = first.rows[..samples * first.stride].split_at_mut(batch.len() * first.stride);
+        padding.fill(0.0);
+        if training {
+            self.input.forward(batch, rows)
+        } else {
+            self.input.predict(batch, rows)
+        }
+        first.fill_from_rows(samples);
         for (index, layer) in self.layers[..self.layers.len() - 1].iter().enumerate() {
             let (below, above) = self.hidden.split_at_mut(index + 1);
             layer.forward_hidden(&below[index], &mut above[0], &mut self.scratch, samples);
@@ -175,21 +187,17 @@ impl Network {
                 });
             }
         }
-        input.backward(batch, &deltas[0].rows, step)
+        input.backward(batch, &deltas[0].rows, &Update::adam(step))
     }
 
     /// Multiply-adds, times two, and bytes of a step; see the module's documentation.
     fn work(&self, batch: &Batch, samples: usize, moved_rows: usize) -> (f64, f64) {
         let b = batch.len() as f64;
-        let width = self.input.outputs as f64;
-        let entries = match &batch.inputs {
-            Inputs::Sparse { indices, .. } => indices.len() as f64,
-            Inputs::Dense { width, .. } => b * *width as f64,
-        };
-        let read_rows = match &batch.inputs {
-            Inputs::Sparse { indices, .. } => indices.len(),
-            Inputs::Dense { width, .. } => *width,
-        };
+        let width = self.input.weights.width as f64;
+        let entries = batch.entries() as f64;
+        // Dense input reads the weights in blocks, once for all samples.
+        let read_rows =
+            if matches!(batch.inputs, Inputs::Dense { .. }) { self.input.weights.rows } else { batch.entries() };
         let mut flops = 4.0 * entries * width;
         let mut bytes = 4.0 * width * (read_rows + 6 * moved_rows) as f64;
         for layer in &self.layers {
@@ -229,7 +237,8 @@ impl Engine for DenseCpu {
             notes.push(("products".into(), Method::best().name().into()));
         }
         if let Some(Network { input, layers, .. }) = &self.network {
-            let huge = layers.iter().map(NeuronLayer::huge_bytes).fold(input.huge_bytes(), |sum, of| Some(sum? + of?));
+            let huge =
+                layers.iter().map(NeuronLayer::huge_bytes).fold(input.weights.huge_bytes(), |sum, of| Some(sum? + of?));
             notes.extend(huge_pages_note(huge, layers.iter().map(NeuronLayer::bytes).sum::<u64>() + input.bytes()));
         }
         EngineInfo {
@@ -246,9 +255,7 @@ impl Engine for DenseCpu {
 
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
         self.network = None; // give its memory back first
-        let needs = 12 * initial.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
-        let network = self.pool.install(|| Network::new(initial, &self.training, &self.options));
-        self.network = Some(network.map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?);
+        self.network = Some(self.pool.install(|| Network::new(initial, &self.training, &self.options))?);
         self.t = 0;
         self.stats = StepStats::default();
         self.loss_sum = 0.0;
@@ -266,7 +273,7 @@ impl Engine for DenseCpu {
         let samples = tiled(batch.len());
         pool.install(|| {
             let start = Instant::now();
-            network.forward(batch, samples);
+            network.forward(batch, samples, true);
             network.softmax_forward(batch, samples, options.budget())?;
             *loss_sum += network.softmax.loss(batch);
             let forward = start.elapsed();
@@ -285,7 +292,13 @@ impl Engine for DenseCpu {
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
+        let start = Instant::now();
+        if let Some(network) = &mut self.network {
+            self.pool.install(|| network.input.settle());
+        }
         let mut stats = std::mem::take(&mut self.stats);
+        stats.device_time += start.elapsed();
+        stats.phases[Phase::Backward as usize] += start.elapsed();
         stats.loss = self.loss_sum / stats.samples.max(1) as f64;
         self.loss_sum = 0.0;
         Ok(stats)
@@ -298,7 +311,7 @@ impl Engine for DenseCpu {
             return Ok(TopK { k: k.min(network.layers.last().expect("an output layer").outputs), ..TopK::default() });
         }
         Ok(pool.install(|| {
-            network.forward(batch, tiled(batch.len()));
+            network.forward(batch, tiled(batch.len()), false);
             let output = network.layers.last().expect("an output layer");
             let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.stride];
             network.top_k.run(&output.w, output.stride, &output.bias, hidden, k)
@@ -307,7 +320,7 @@ impl Engine for DenseCpu {
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
         let network = loaded(&mut self.network)?;
-        let first = std::iter::once(network.input.to_layer());
+        let first = std::iter::once(self.pool.install(|| network.input.layer()));
         Ok(Parameters { layers: first.chain(network.layers.iter().map(NeuronLayer::to_layer)).collect() })
     }
 

@@ -9,11 +9,9 @@
 //! moves whole rows, once a batch; so do shared sets and sums by sample read the zeros like any other value.
 
 use super::non_zeros::NonZeros;
-use super::optimiser::Update;
 use super::options::Options;
-use super::state::{Bias, Matrix};
-use super::sums::{Group, SharedSums};
 use crate::engine::EngineError;
+use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, Update};
 use crate::kernels::{Pairs, kernels};
 use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};
@@ -331,7 +329,8 @@ impl SparseLayer {
 
     /// Bytes of state and work space.
     pub fn bytes(&self) -> u64 {
-        let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + 2 * c.columns.capacity() + c.dx.capacity();
+        let pairs = |c: &Chunk| c.columns.capacity() + c.values.capacity() + c.by_sample.capacity();
+        let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + pairs(c) + c.dx.capacity();
         let sums = self.sums.as_ref().map_or(0, SharedSums::bytes);
         sums + self.weights.bytes()
             + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64

@@ -7,42 +7,39 @@
 //! is processed neuron by neuron rather than sample by sample, which computes the same sums (in a fixed order) while
 //! reading each weight row once a pass; see [`layer`].
 
-mod input;
 mod layer;
 mod non_zeros;
-mod optimiser;
 mod options;
 mod preset;
 mod recall;
 mod shared;
-mod state;
-mod sums;
 
-use self::input::InputLayer;
 use self::layer::{SparseLayer, Target};
-use self::optimiser::Update;
 use self::options::{Options, Output};
 use self::recall::Recall;
 use self::shared::Shared;
-use self::state::{Matrix, Precision};
-use self::sums::Sums;
 use super::common::huge_pages_note;
+use super::cpu::{InputLayer, Matrix, Precision, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
-use crate::kernels::kernels;
+use crate::kernels::{Kernels, choose, force, kernels};
 use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
-pub use self::options::{build_all, build_best, build_frequency, build_lsh, build_top_k, build_uniform};
+pub use self::options::{
+    build_all, build_best, build_frequency, build_log_uniform, build_lsh, build_top_k, build_uniform,
+};
 
 /// The sparse engine.
 pub struct SparseCpu {
     name: &'static str,
     settings: EngineSettings,
     options: Options,
+    /// Every thread of it computes with `kernels`.
     pool: rayon::ThreadPool,
+    kernels: &'static Kernels,
     net: Option<Net>,
     exact: ExactTopK,
     recall: Recall,
@@ -53,6 +50,8 @@ pub struct SparseCpu {
 /// Layers, their selections and work space.
 struct Net {
     input: InputLayer,
+    /// Rows of the first layer that the last step moved.
+    touched: usize,
     layers: Vec<SparseLayer>,
     selections: Vec<Box<dyn Selection>>,
     sets: Vec<ActiveSets>,
@@ -95,8 +94,15 @@ struct Totals {
 
 impl SparseCpu {
     fn new(name: &'static str, settings: &EngineSettings, options: Options) -> Result<Self, EngineError> {
+        let kernels = match &options.simd {
+            None => kernels(),
+            Some(name) => {
+                choose(Some(name)).map_err(|e| EngineError::Settings(format!("[engine.options]: simd: {e}")))?
+            }
+        };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
+            .start_handler(|_| force(kernels))
             .build()
             .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
         let recall = Recall::new(options.recall_every, options.recall_at);
@@ -106,6 +112,7 @@ impl SparseCpu {
             settings: settings.clone(),
             options,
             pool,
+            kernels,
             net: None,
             exact: ExactTopK::default(),
             step: 0,
@@ -131,7 +138,8 @@ impl Net {
         Ok(Self {
             shared,
             dense_rows: options.output_rows == Rows::Dense,
-            input: InputLayer::new(&initial.layers[0], settings.training.input_rows, options)?,
+            input: InputLayer::new(&initial.layers[0], &settings.training, options.storage())?,
+            touched: 0,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
             x: layers.iter().map(|_| Vec::new()).collect(),
             dx: layers.iter().map(|_| Vec::new()).collect(),
@@ -151,7 +159,10 @@ impl Net {
     fn hidden(&mut self, batch: &Batch, step: u64, pass: Pass, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
         self.x[0].resize(batch.len() * self.layers[0].weights.stride, 0.0);
-        self.input.forward(batch, &mut self.x[0]);
+        match pass {
+            Pass::Training => self.input.forward(batch, &mut self.x[0]),
+            Pass::Hashed | Pass::Dense => self.input.predict(batch, &mut self.x[0]),
+        }
         clock.lap(Phase::Forward);
         for index in 0..self.layers.len() - 1 {
             self.layer(batch, index, step, pass, phases);
@@ -272,14 +283,14 @@ impl Net {
                 *dx = 0.0;
             }
         }
-        self.input.update(batch, &self.dx[0], step);
+        self.touched = self.input.backward(batch, &self.dx[0], step);
         clock.lap(Phase::Backward);
     }
 }
 
 impl Engine for SparseCpu {
     fn describe(&self) -> EngineInfo {
-        let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
+        let mut notes = vec![("kernels".to_string(), self.kernels.name.to_string())];
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
         }
@@ -338,11 +349,17 @@ impl Engine for SparseCpu {
         let (recall, phases) = (&mut self.recall, &mut self.totals.stats.phases);
         let loss = self.pool.install(|| net.train(batch, step, &update, recall, phases));
         self.step += 1;
-        self.totals.add(net, batch.len(), loss, started.elapsed().saturating_sub(self.recall.take_time()));
+        self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
+        let started = Instant::now();
+        if let Some(net) = &mut self.net {
+            self.pool.install(|| net.input.settle());
+        }
+        self.totals.stats.device_time += started.elapsed();
+        self.totals.stats.phases[Phase::Backward as usize] += started.elapsed();
         let mut stats = std::mem::take(&mut self.totals).into_stats();
         if let Some(active) = &mut stats.active {
             active.recall = self.recall.take();
@@ -384,15 +401,8 @@ impl Engine for SparseCpu {
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
-        let net = self.net.as_ref().ok_or_else(no_parameters)?;
-        let input = &net.input.weights;
-        let mut layers = vec![network::Layer {
-            inputs: input.rows,
-            outputs: input.width,
-            order: Order::InputMajor,
-            weights: input.unpadded(),
-            bias: net.input.bias.b[..input.width].to_vec(),
-        }];
+        let net = self.net.as_mut().ok_or_else(no_parameters)?;
+        let mut layers = vec![self.pool.install(|| net.input.layer())];
         layers.extend(net.layers.iter().map(|layer| network::Layer {
             inputs: layer.weights.width,
             outputs: layer.weights.rows,
@@ -405,9 +415,10 @@ impl Engine for SparseCpu {
 
     fn memory(&self) -> MemoryUse {
         let host_bytes = self.net.as_ref().map_or(0, |net| {
-            net.input.weights.bytes()
+            net.input.bytes()
                 + net.layers.iter().map(SparseLayer::bytes).sum::<u64>()
                 + net.selections.iter().map(|s| s.bytes()).sum::<u64>()
+                + net.sets.iter().map(ActiveSets::bytes).sum::<u64>()
                 + net.x.iter().chain(&net.dx).map(|x| 4 * x.capacity() as u64).sum::<u64>()
         });
         MemoryUse { host_bytes, device_bytes: 0 }
@@ -439,7 +450,8 @@ impl<'a> PhaseClock<'a> {
 impl Totals {
     /// Books one step. FLOPs: two a weight and sample forward, four backward, twelve a weight updated by Adam. Bytes:
     /// an active row is read once forward, and read and written with both moments once backward.
-    fn add(&mut self, net: &Net, samples: usize, loss: f64, time: Duration) {
+    fn add(&mut self, net: &Net, batch: &Batch, loss: f64, time: Duration) {
+        let samples = batch.len();
         self.stats.steps += 1;
         self.stats.samples += samples as u64;
         self.stats.device_time += time;
@@ -459,7 +471,7 @@ impl Totals {
             }
         }
         let width = net.input.weights.width;
-        work(net.input.touched_entries() * width, net.input.touched_rows(), width);
+        work(batch.entries() * width, net.touched, width);
         if let Some((selection, shared)) = &net.shared {
             self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
             self.labels += (samples * selection.labels) as u64;

@@ -6,9 +6,8 @@
 //! labels as further negatives.
 
 use super::layer::Target;
-use super::optimiser::Update;
-use super::state::{Bias, Matrix};
 use crate::engine::common::Shards;
+use crate::engine::cpu::{Bias, Matrix, Update};
 use crate::engine::exact_top_k::transpose;
 use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};

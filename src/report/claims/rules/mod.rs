@@ -4,6 +4,7 @@
 //! ([`Rule::of_study`]), or at a measurement of parts ([`Rule::of_part`]).
 
 mod parts;
+mod sweeps;
 
 use super::super::parts::Part;
 use super::super::runs::{Axis, Contestant, Panel, Study};
@@ -71,6 +72,38 @@ pub enum Rule {
     Evaluation,
     /// Seconds and P@1 of a linear tree.
     LinearTree,
+    /// Seconds a step without vectors and huge pages.
+    Unoptimised,
+    /// What vectors and huge pages bring to a step.
+    Optimised,
+    /// What vectors, huge pages and bf16 bring, rung by rung.
+    Ladder,
+    /// AVX-512 over AVX2.
+    WiderVectors,
+    /// bf16 moments, and bf16 products.
+    Bf16,
+    /// Huge pages over vectors and bf16.
+    Layout,
+    /// Speed-up over threads, as a share of the threads added.
+    Scaling,
+    /// The number of threads from which the hashed engine is sooner.
+    Overtakes,
+    /// What the dense engine gains beyond a number of threads.
+    Saturates,
+    /// The share of labels with which sampled softmax ends where the full one does.
+    SampledShare,
+    /// Sampled softmax is sooner at half of the hashed engine's P@1, and ends lower.
+    RisesThenSaturates,
+    /// The lead over the baseline at each batch.
+    Widens,
+    /// The lead at the two largest batches.
+    Alike,
+    /// Bytes held at each batch.
+    BatchMemory,
+    /// P@1 on the whole test set is below the dense engine's.
+    EndsBelow,
+    /// P@1 by the number of hash tables.
+    TablesNeeded,
 }
 
 /// One data set's say.
@@ -100,7 +133,10 @@ impl Rule {
 
     /// What a measurement of parts says.
     pub fn of_part(self, claim: &Claim, part: &Part) -> Option<Found> {
-        parts::apply(self, claim, part)
+        match self {
+            Rule::LastLayer => sweeps::last_layer(claim, part),
+            _ => parts::apply(self, claim, part),
+        }
     }
 
     /// What the runs on one data set say.
@@ -196,6 +232,23 @@ impl Rule {
                     format!("{} s to P@1 {}: a range of {}", seconds.text(number), share(target), percent(range)),
                 )
             }
+            Rule::Unoptimised => sweeps::unoptimised(claim, panel),
+            Rule::Optimised => sweeps::optimised(claim, panel),
+            Rule::Ladder => sweeps::whole_ladder(claim, panel),
+            Rule::WiderVectors => sweeps::wider_vectors(claim, panel),
+            Rule::Bf16 => sweeps::bf16(claim, panel),
+            Rule::Layout => sweeps::layout(panel),
+            Rule::Scaling => sweeps::scaling(claim, panel),
+            Rule::Overtakes => sweeps::overtakes(claim, panel),
+            Rule::Saturates => sweeps::saturates(claim, panel),
+            Rule::SampledShare => sweeps::sampled_share(claim, panel),
+            Rule::RisesThenSaturates => sweeps::rises_then_saturates(claim, panel),
+            Rule::Widens => sweeps::widens(claim, panel),
+            Rule::Alike => sweeps::alike(claim, panel),
+            Rule::BatchMemory => sweeps::batch_memory(claim, panel),
+            Rule::EndsBelow => sweeps::ends_below(claim, panel),
+            Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
+            Rule::Insertion => None,
             _ => None,
         }
     }
@@ -226,6 +279,19 @@ impl Rule {
             | Rule::TableOne
             | Rule::Evaluation
             | Rule::LinearTree => format!("experiment `{}`", claim.experiment),
+            Rule::Unoptimised => "a step of dense-gpu on a GPU beside `lsh-cpu:1-portable`".into(),
+            Rule::WiderVectors => "a CPU with AVX-512 (contestants `lsh-cpu:2-avx2` and `lsh-cpu:3-avx512`)".into(),
+            Rule::Saturates => format!("dense-cpu on more than {} threads", claim.figure.unwrap_or_default()),
+            Rule::Overtakes => "lsh-cpu and dense-cpu on as many threads as the claim names".into(),
+            Rule::Optimised
+            | Rule::Ladder
+            | Rule::Bf16
+            | Rule::Layout
+            | Rule::Scaling
+            | Rule::SampledShare
+            | Rule::RisesThenSaturates
+            | Rule::BatchMemory
+            | Rule::TablesNeeded => format!("experiment `{}`", claim.experiment),
             _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
             _ => format!("runs of lsh-cpu and {baseline}"),
         }
@@ -244,8 +310,16 @@ impl Rule {
                 | Rule::FillShare
                 | Rule::Strategies
                 | Rule::Packing
+                | Rule::Unoptimised
+                | Rule::Optimised
+                | Rule::Ladder
+                | Rule::WiderVectors
+                | Rule::Bf16
+                | Rule::Overtakes
+                | Rule::Saturates
+                | Rule::SampledShare
         );
-        let baseline = matches!(self, Rule::Sooner | Rule::Shrinks);
+        let baseline = matches!(self, Rule::Sooner | Rule::Shrinks | Rule::Unoptimised | Rule::Widens | Rule::Alike);
         match () {
             () if figure && claim.figure.is_none() => Some("figure"),
             () if baseline && claim.baseline.is_none() => Some("baseline"),

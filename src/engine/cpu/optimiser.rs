@@ -30,6 +30,11 @@ pub struct Update {
 }
 
 impl Update {
+    /// A step of Adam.
+    pub fn adam(adam: AdamStep) -> Self {
+        Self { optimiser: Optimiser::Adam, adam, rate: adam.rate, momentum: 0.0 }
+    }
+
     /// Moves one weight.
     pub fn scalar(&self, w: &mut f32, m: &mut f32, v: &mut f32, g: f32) {
         let adam = &self.adam;

@@ -1,6 +1,6 @@
 //! A weight matrix with its Adam state, rows padded for the kernels.
 
-use super::optimiser::Update;
+use super::Update;
 use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::kernels::bf16::tiled;

@@ -6,8 +6,8 @@
 //! A lost addition is noticed by a counter beside each row that is raised in the same manner as the row's sums: what it
 //! lacks in the end estimates what each sum lacks.
 
-use super::optimiser::Update;
-use super::state::Matrix;
+use super::Matrix;
+use super::Update;
 use crate::kernels::{Pairs, kernels};
 use rayon::prelude::*;
 use serde::Deserialize;

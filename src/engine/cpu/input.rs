@@ -1,0 +1,249 @@
+//! The first layer, input-major: row i holds the weights from feature i to all H neurons, so that a sparse sample reads
+//! only the rows of its features.
+//!
+//! Where the optimiser is to move every row at every step, rows without gradient are [`Deferred`]: a step costs the
+//! rows of its batch either way.
+
+use super::deferred::Deferred;
+use super::entries::Part;
+use super::{Bias, Group, Matrix, Optimiser, Precision, SharedSums, Sums, Update};
+use crate::data::{Batch, Input, Inputs};
+use crate::engine::EngineError;
+use crate::engine::common::Shards;
+use crate::kernels::gemm::Product;
+use crate::kernels::memory::HugePages;
+use crate::kernels::{Pairs, kernels};
+use crate::network::{AdamStep, Layer, Order, Rows, Training};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// The features are cut into this many equal ranges, the tasks of a backward pass.
+const PARTS: usize = 32;
+/// Samples of dense input a task, and input rows of a dense gradient block.
+const DENSE_BLOCK: usize = 32;
+
+/// How the layer keeps and moves its weights.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Storage {
+    pub huge_pages: HugePages,
+    pub precision: Precision,
+    pub sums: Sums,
+    pub optimiser: Optimiser,
+}
+
+/// Weights, biases and their optimiser state; ReLU.
+pub struct InputLayer {
+    pub weights: Matrix,
+    pub bias: Bias,
+    rows: Rows,
+    /// Of rows that owe steps, where every row moves.
+    deferred: Option<Deferred>,
+    /// β and ε of the steps so far.
+    adam: AdamStep,
+    /// Features a part.
+    part: usize,
+    parts: Vec<Part>,
+    bias_gradient: Vec<f32>,
+    /// Of blocks of rows, one a thread, where the input is dense.
+    gradient: Vec<f32>,
+    /// Where gradients are summed sample by sample.
+    sums: Option<SharedSums>,
+}
+
+impl InputLayer {
+    pub fn new(layer: &Layer, training: &Training, storage: Storage) -> Result<Self, EngineError> {
+        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, storage.huge_pages, storage.precision)?;
+        let part = layer.inputs.div_ceil(PARTS).max(1);
+        let rows = training.input_rows;
+        let deferrable = rows == Rows::Dense && storage.optimiser == Optimiser::Adam;
+        let deferred = || Deferred::new(layer.inputs, training.beta1, training.beta2);
+        Ok(Self {
+            bias: Bias::new(&layer.bias, weights.stride),
+            deferred: deferrable.then(deferred).flatten(),
+            adam: training.adam_step(1),
+            rows,
+            part,
+            parts: (0..layer.inputs).step_by(part).map(|first| Part::new(part.min(layer.inputs - first))).collect(),
+            bias_gradient: vec![0.0; weights.stride],
+            gradient: vec![],
+            sums: SharedSums::new(storage.sums),
+            weights,
+        })
+    }
+
+    /// `y = relu(x·W + bias)`, `B x stride`, for a step that ends in [`backward`](Self::backward).
+    pub fn forward(&mut self, batch: &Batch, y: &mut [f32]) {
+        if matches!(batch.inputs, Inputs::Sparse { .. }) || self.sums.is_some() {
+            let every_row = self.rows == Rows::Dense && self.deferred.is_none();
+            let part = self.part;
+            self.parts.par_iter_mut().enumerate().for_each(|(index, p)| p.gather(batch, index * part, every_row));
+            self.settle_rows(|part| Listed::Some(&part.rows));
+        } else {
+            self.settle_rows(|part| Listed::All(part.features()));
+        }
+        self.sum(batch, y);
+    }
+
+    /// The same to look only.
+    pub fn predict(&mut self, batch: &Batch, y: &mut [f32]) {
+        self.settle();
+        self.sum(batch, y);
+    }
+
+    /// Takes the steps that rows owe.
+    pub fn settle(&mut self) {
+        self.settle_rows(|part| Listed::All(part.features()));
+    }
+
+    fn settle_rows<'a>(&'a mut self, list: impl Fn(&'a Part) -> Listed<'a> + Sync) {
+        let Self { deferred: Some(deferred), weights, parts, part, adam, .. } = self else { return };
+        let (stride, part, adam) = (weights.stride, *part, *adam);
+        let (stands, debts) = deferred.stands();
+        let shards = weights.shards();
+        parts.par_iter().zip(stands.par_chunks_mut(part)).enumerate().for_each(|(index, (own, stands))| {
+            let settle = |row: u32| {
+                let Some(debt) = debts.settle(&mut stands[row as usize], adam) else { return };
+                let first = index * part;
+                // SAFETY: every part has a range of its own, and a row is let go of before the next is taken.
+                let state = unsafe { shards.take(first..first + own.features()) };
+                let (rows, starts) = ([row], [0, 0]);
+                let pairs = Pairs { rows: &rows, starts: &starts, columns: &[] };
+                state.pair_update(&[], None, stride, pairs, &[], &Update::adam(debt));
+            };
+            match list(own) {
+                Listed::Some(rows) => rows.iter().copied().for_each(settle),
+                Listed::All(count) => (0..count as u32).for_each(settle),
+            }
+        });
+    }
+
+    fn sum(&self, batch: &Batch, y: &mut [f32]) {
+        let stride = self.weights.stride;
+        let relu = |row: &mut [f32]| row.iter_mut().for_each(|x| *x = x.max(0.0));
+        match &batch.inputs {
+            Inputs::Sparse { .. } => y.par_chunks_mut(stride).enumerate().for_each(|(b, row)| {
+                let Input::Sparse { indices, values } = batch.input(b) else { unreachable!("the batch is sparse") };
+                row.copy_from_slice(&self.bias.b);
+                (kernels().row_sum)(&self.weights.w, stride, indices, values, row);
+                relu(row);
+            }),
+            Inputs::Dense { width, values } => y
+                .par_chunks_mut(DENSE_BLOCK * stride)
+                .zip(values.par_chunks(DENSE_BLOCK * width))
+                .for_each(|(rows, x)| {
+                    rows.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(&self.bias.b));
+                    let dims = (rows.len() / stride, stride, *width);
+                    Product::rows(dims, x, *width, &self.weights.w, stride).accumulating(true).run(rows);
+                    relu(rows);
+                }),
+        }
+    }
+
+    /// Gradient and optimiser step from `delta` (`B x stride`), the loss's gradient for the layer's sums. Returns the
+    /// number of weight rows moved.
+    pub fn backward(&mut self, batch: &Batch, delta: &[f32], step: &Update) -> usize {
+        let stride = self.weights.stride;
+        let moved = match &batch.inputs {
+            Inputs::Dense { width, values } if self.sums.is_none() => {
+                self.dense_gradient(*width, values, delta, batch.len(), step);
+                self.weights.rows
+            }
+            _ => {
+                self.sparse_gradient(delta, step);
+                self.parts.iter().map(|part| part.rows.len()).sum()
+            }
+        };
+        self.book(step.adam, matches!(batch.inputs, Inputs::Dense { .. }) && self.sums.is_none());
+        self.bias_gradient.fill(0.0);
+        for row in delta[..batch.len() * stride].chunks_exact(stride) {
+            (kernels().axpy)(1.0, row, &mut self.bias_gradient);
+        }
+        self.bias.update(&self.bias_gradient, step);
+        moved
+    }
+
+    /// Notes which rows took part in the step.
+    fn book(&mut self, step: AdamStep, all: bool) {
+        let Self { deferred: Some(deferred), parts, part, adam, .. } = self else { return };
+        *adam = step;
+        deferred.took(step);
+        let now = deferred.now();
+        let (stands, _) = deferred.stands();
+        if all {
+            stands.fill(now);
+            return;
+        }
+        for (part, stands) in parts.iter().zip(stands.chunks_mut(*part)) {
+            part.rows.iter().for_each(|&row| stands[row as usize] = now);
+        }
+    }
+
+    fn sparse_gradient(&mut self, delta: &[f32], step: &Update) {
+        let Self { weights, parts, part, sums, .. } = self;
+        let (stride, features, part) = (weights.stride, weights.rows, *part);
+        let range = |index: usize| -> Range<usize> { index * part..features.min((index + 1) * part) };
+        if let Some(sums) = sums {
+            let groups = parts.iter().enumerate().map(|(index, own)| Group {
+                first: range(index).start,
+                count: range(index).len(),
+                pairs: own.pairs(),
+                values: &own.values,
+            });
+            return sums.update(weights, &groups.collect::<Vec<_>>(), delta, None, step);
+        }
+        let shards = weights.shards();
+        parts.par_iter().enumerate().for_each(|(index, own)| {
+            // SAFETY: every part has a range of its own.
+            let state = unsafe { shards.take(range(index)) };
+            state.pair_update(delta, None, stride, own.pairs(), &own.values, step);
+        });
+    }
+
+    fn dense_gradient(&mut self, width: usize, values: &[f32], delta: &[f32], samples: usize, step: &Update) {
+        let (stride, rows) = (self.weights.stride, self.weights.rows);
+        let size = DENSE_BLOCK * stride;
+        self.gradient.resize(rayon::current_num_threads() * size, 0.0);
+        let gradients = Shards::new(&mut self.gradient);
+        let shards = self.weights.shards();
+        (0..rows.div_ceil(DENSE_BLOCK)).into_par_iter().for_each(|block| {
+            let own = block * DENSE_BLOCK..rows.min((block + 1) * DENSE_BLOCK);
+            let thread = rayon::current_thread_index().expect("inside the engine's pool");
+            // SAFETY: a thread runs one block at a time, and the buffer is its own.
+            let g = unsafe { gradients.take(thread * size..thread * size + own.len() * stride) };
+            Product::transposed((own.len(), stride, samples), &values[own.start..], width, delta, stride).run(g);
+            let list: Vec<u32> = (0..own.len() as u32).collect();
+            // SAFETY: every block has a range of its own.
+            unsafe { shards.take(own) }.row_adam(stride, &list, g, step);
+        });
+    }
+
+    /// Additions to gradient rows so far and how many of them are missing, where summed sample by sample.
+    pub fn additions(&self) -> (u64, u64) {
+        self.sums.as_ref().map_or((0, 0), |sums| (sums.added, sums.lost))
+    }
+
+    /// The layer as everyone knows it.
+    pub fn layer(&mut self) -> Layer {
+        self.settle();
+        Layer {
+            inputs: self.weights.rows,
+            outputs: self.weights.width,
+            order: Order::InputMajor,
+            weights: self.weights.unpadded(),
+            bias: self.bias.b[..self.weights.width].to_vec(),
+        }
+    }
+
+    /// Bytes of state and work space.
+    pub fn bytes(&self) -> u64 {
+        let sums = self.sums.as_ref().map_or(0, SharedSums::bytes);
+        let owed = if self.deferred.is_some() { 4 * self.weights.rows } else { 0 };
+        self.weights.bytes() + sums + (owed + 4 * self.weights.rows + 12 * self.weights.stride) as u64
+    }
+}
+
+/// Rows of a part.
+enum Listed<'a> {
+    Some(&'a [u32]),
+    All(usize),
+}

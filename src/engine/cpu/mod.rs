@@ -1,0 +1,13 @@
+//! What the CPU engines share: the first layer, weight matrices with their optimiser state, and the optimisers.
+
+pub mod deferred;
+mod entries;
+pub mod input;
+pub mod matrix;
+pub mod optimiser;
+pub mod sums;
+
+pub use input::InputLayer;
+pub use matrix::{Bias, Matrix, Precision};
+pub use optimiser::{Optimiser, Update};
+pub use sums::{Group, SharedSums, Sums};
