@@ -251,3 +251,32 @@ fn rows_sorted_by_label_are_no_fair_sample() {
     let untrained = Seen::of("evaluation", &format!("{options}\nsteps = 0"), 1);
     assert!(untrained.value(cases[2], "P@1") < p1[2] / 2.0);
 }
+
+/// In place of the trees a script that looks the answers up: what it is given must be the data, and its answers must be
+/// understood.
+#[cfg(unix)]
+#[test]
+fn linear_trees_are_trained_and_asked_by_a_program_of_their_own() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("trees");
+    let script = r#"#!/bin/sh
+for last; do :; done
+case "$1" in
+train) head -n 1 "$last" | grep -q '^981 272 1340$' ;;
+test)
+    while [ "$1" != --out_path ]; do shift; done
+    # Right on every second row: the row's first label, else none there is.
+    awk 'NR > 1 { split($1, labels, ","); print (NR % 2 ? labels[1] : 99999) " 0.9\t7 0.1" }' "$last" > "$2" ;;
+esac
+"#;
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let sources = "sources = [\"synthetic:amazon-670k@0.002\"]\n";
+    let seen = Seen::of("linear-tree", &format!("{sources}program = {program:?}"), 1);
+    let case = "synthetic:amazon-670k@0.002";
+    assert_eq!(seen.value(case, "P@1"), 0.5);
+    assert!(seen.value(case, "training") > 0.0);
+    let missing = Seen::of("linear-tree", &format!("{sources}program = \"/no/such/program\""), 1);
+    assert!(missing.0[0].status == "skipped" && missing.0[0].reason.contains("cargo install omikuji"));
+}

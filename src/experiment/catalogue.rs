@@ -25,6 +25,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("slide21-data.toml", include_str!("../../benches/experiments/slide21-data.toml")),
     ("slide21-tables.toml", include_str!("../../benches/experiments/slide21-tables.toml")),
     ("c03-evaluation.toml", include_str!("../../benches/experiments/c03-evaluation.toml")),
+    ("c04-linear-tree.toml", include_str!("../../benches/experiments/c04-linear-tree.toml")),
     ("c08-packing.toml", include_str!("../../benches/experiments/c08-packing.toml")),
 ];
 

@@ -22,6 +22,7 @@ mod huge_pages;
 mod incremental;
 mod insertion;
 mod layers;
+mod linear_tree;
 mod packing;
 mod projections;
 mod retrieved;
@@ -111,6 +112,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "layers",
         summary: "A dense step with all labels and with few: the last layer's share of it.",
         run: layers::run,
+    },
+    Entry {
+        name: "linear-tree",
+        summary: "Trees of linear classifiers, by the program omikuji: seconds and P@1.",
+        run: linear_tree::run,
     },
 ];
 

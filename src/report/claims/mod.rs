@@ -125,7 +125,7 @@ impl Claim {
             measured.push(if place.is_empty() { found.words } else { format!("{place}: {}", found.words) });
         };
         if let Some(rule) = self.rule {
-            for study in studies {
+            for study in &studies {
                 if let Some(found) = rule.of_study(&self, study) {
                     note("", &study.label, found);
                 }
@@ -138,7 +138,7 @@ impl Claim {
                 }
             }
             for part in parts {
-                if let Some(found) = rule.of_part(&self, part) {
+                if let Some(found) = rule.of_part(&self, part, &studies) {
                     note("", &part.label, found);
                 }
             }

@@ -1,8 +1,10 @@
 //! Rules over measurements of parts.
 
 use super::super::super::parts::Part;
+use super::super::super::runs::{Axis, Study};
 use super::super::super::statistics::{Spread, crossing, number, share, times};
 use super::super::Verdict::{DoesNotHold, Holds, InPart, NotMeasured};
+use super::super::plain;
 use super::{Claim, Found, Rule, found, percent};
 
 /// What a measurement says to a claim; none from rules over runs.
@@ -303,4 +305,31 @@ fn evaluation(part: &Part, tolerance: f64) -> Option<Found> {
         all.text(share)
     );
     found(verdict, words)
+}
+
+/// The tree is trained before either network comes to its P@1; in part if before one of them, or if a network ends above
+/// what the tree reaches.
+pub fn linear_tree(part: &Part, studies: &[&Study]) -> Option<Found> {
+    let panels = studies.iter().filter(|study| study.label == part.label).flat_map(|study| &study.panels);
+    let (mut duels, mut words) = (Vec::new(), Vec::new());
+    for panel in panels {
+        let value = |quantity, unit| Some(part.value(&panel.dataset, quantity, unit)?.median);
+        let Some((p1, trained)) = value("P@1", "").zip(value("training", "s")) else { continue };
+        words.push(format!("{}: P@1 {} after {} s", plain(&panel.dataset), share(p1), number(trained)));
+        for name in ["lsh-cpu", "dense-cpu"] {
+            let Some((contestant, end)) = panel.find(name).and_then(|found| Some((found, found.end()?))) else {
+                continue;
+            };
+            let reached = contestant.reached(Axis::TrainSeconds, p1);
+            duels.push((reached.median().is_none_or(|seconds| trained < seconds), end.median > p1));
+            words.push(format!("{name} {} s to it, ends at {}", reached.text(number), share(end.median)));
+        }
+    }
+    let verdict = match duels.iter().filter(|duel| duel.0).count() {
+        _ if duels.is_empty() => return None,
+        0 => DoesNotHold,
+        all if all == duels.len() && duels.iter().all(|duel| !duel.1) => Holds,
+        _ => InPart,
+    };
+    found(verdict, words.join(", "))
 }
