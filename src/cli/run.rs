@@ -239,7 +239,10 @@ fn settle(name: &str, arguments: &Arguments) -> anyhow::Result<Experiment> {
     choose_data(&mut experiment, &arguments.data);
     for data in &mut experiment.data {
         data.source.parse::<Source>().map_err(|error| usage(&error))?;
-        data.epochs = arguments.epochs.or(data.epochs);
+        if arguments.epochs.is_some() {
+            data.epochs = arguments.epochs;
+            data.epochs_of.clear();
+        }
     }
     if !arguments.seeds.is_empty() {
         experiment.run.seeds = arguments.seeds.clone();
@@ -299,6 +302,7 @@ fn choose_data(experiment: &mut Experiment, wanted: &[String]) {
         let entry = known.cloned().unwrap_or_else(|| Data {
             source: source.clone(),
             learning_rates: Default::default(),
+            epochs_of: Default::default(),
             ..there[0].clone()
         });
         if !experiment.data.contains(&entry) {

@@ -5,7 +5,9 @@ use super::{Error, Experiment, Scale, nearest, parse};
 /// File name and text of every shipped experiment, in the order `slidebench list` shows them.
 pub const CATALOGUE: &[(&str, &str)] = &[
     ("default.toml", include_str!("../../benches/experiments/default.toml")),
+    ("arxiv-authors.toml", include_str!("../../benches/experiments/arxiv-authors.toml")),
     ("amazon-step.toml", include_str!("../../benches/experiments/amazon-step.toml")),
+    ("slide20-fig11-selection.toml", include_str!("../../benches/experiments/slide20-fig11-selection.toml")),
     ("slide20-fig5-time-accuracy.toml", include_str!("../../benches/experiments/slide20-fig5-time-accuracy.toml")),
     ("slide20-fig5-delicious.toml", include_str!("../../benches/experiments/slide20-fig5-delicious.toml")),
     ("slide20-fig7-sampled-softmax.toml", include_str!("../../benches/experiments/slide20-fig7-sampled-softmax.toml")),

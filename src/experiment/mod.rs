@@ -148,6 +148,10 @@ pub struct Data {
     /// Ends a run when the evaluation sample shows this P@1.
     #[serde(default, deserialize_with = "fields::positive_option")]
     pub target_p1: Option<f64>,
+    /// In place of `epochs`, by engine label: a cheap engine may take more passes to the same P@1, since what counts is
+    /// the clock.
+    #[serde(default, deserialize_with = "fields::positive_map")]
+    pub epochs_of: BTreeMap<String, f32>,
     /// Learning rate by engine label, as a recorded search found it.
     #[serde(default, deserialize_with = "fields::positive_map")]
     pub learning_rates: BTreeMap<String, f32>,
@@ -270,6 +274,13 @@ struct Overlay {
     search: Option<toml::Table>,
     engine: Vec<Contestant>,
     measure: Option<toml::Table>,
+}
+
+impl Data {
+    /// The passes of an engine over the training rows that end its run.
+    pub fn epochs_of(&self, engine: &Contestant) -> Option<f64> {
+        self.epochs_of.get(engine.label()).map(|&epochs| f64::from(epochs)).or(self.epochs)
+    }
 }
 
 impl Experiment {

@@ -72,10 +72,15 @@ fn check(experiment: &Experiment) -> Result<(), (String, String)> {
             return Err((format!("{:?}", engine.label()), message));
         }
     }
-    let rates = experiment.data.iter().flat_map(|data| data.learning_rates.keys());
-    if let Some(stray) = rates.into_iter().find(|rate| !labels.contains(rate.as_str())) {
+    let given = experiment.data.iter().flat_map(|data| {
+        data.learning_rates
+            .keys()
+            .map(|key| (key, "a learning rate"))
+            .chain(data.epochs_of.keys().map(|key| (key, "epochs")))
+    });
+    if let Some((stray, what)) = given.into_iter().find(|(key, _)| !labels.contains(key.as_str())) {
         let labels: Vec<&str> = experiment.engines.iter().map(|engine| engine.label()).collect();
-        let message = format!("a learning rate for {stray:?}, which is no engine here; here are {}", labels.join(", "));
+        let message = format!("{what} for {stray:?}, which is no engine here; here are {}", labels.join(", "));
         return Err((stray.clone(), message));
     }
     if experiment.training.batch == 0 {
@@ -159,6 +164,7 @@ evaluations = { every-steps = 10 }
 source = "moby"
 epochs = 2
 learning-rates = { fast = 1e-2 }
+epochs-of = { fast = 3 }
 
 [[data]]
 source = "webster"
@@ -201,6 +207,8 @@ seeds = [7]
         let experiment = parse(GOOD, "x.toml", Scale::Quick).unwrap();
         let rate = |d: usize, e: usize| experiment.learning_rate(&experiment.data[d], &experiment.engines[e]);
         assert_eq!([rate(0, 0), rate(0, 1), rate(1, 0), rate(1, 1)], [5e-3, 1e-2, 5e-3, 3e-3]);
+        let epochs = |e: usize| experiment.data[0].epochs_of(&experiment.engines[e]);
+        assert_eq!([epochs(0), epochs(1)], [Some(2.0), Some(3.0)], "the entry's, and the engine's own");
     }
 
     #[test]
@@ -224,19 +232,21 @@ seeds = [7]
         assert!(error(&GOOD.replace("epochs = 2", "epoch = 2")).ends_with("did you mean `epochs`?"));
         assert_eq!(error(&GOOD.replace("batch = 64", "batch = 0")).split(':').nth(1), Some("6"));
         assert_eq!(error(&GOOD.replace("epochs = 2", "epochs = -2")), "x.toml:15: -2 is not a positive number");
-        assert_eq!(error(&GOOD.replace("5.5", "nan")), "x.toml:20: NaN is not a positive number");
+        assert_eq!(error(&GOOD.replace("5.5", "nan")), "x.toml:21: NaN is not a positive number");
         assert!(error(&GOOD.replace("[1, 2, 3]", "[]")).starts_with("x.toml:10: the list is empty"));
-        assert!(error(&GOOD.replace("seconds = 5.5", "")).starts_with("x.toml:19: nothing ends a run on \"webster\""));
+        assert!(error(&GOOD.replace("seconds = 5.5", "")).starts_with("x.toml:20: nothing ends a run on \"webster\""));
         assert!(error(&GOOD.replace("\"good\"", "\"../good\"")).starts_with("x.toml:2: the name \"../good\""));
         assert!(error(&GOOD.replace("label = \"fast\"", "label = \"dense-cpu\"")).contains("two engines are called"));
         assert!(error(&GOOD.replace("{ fast = ", "{ slow = ")).contains("which is no engine here; here are dense-cpu"));
         assert!(error(&GOOD.replace("\"webster\"", "\"moby\"")).contains("stands twice"));
+        let stray = error(&GOOD.replace("{ fast = 3", "{ slow = 3"));
+        assert!(stray.contains("epochs for \"slow\", which is no engine here"), "{stray}");
         assert!(error("name = \"x").starts_with("x.toml:1: "));
     }
 
     #[test]
     fn a_mistake_in_another_scale_is_found_too() {
-        assert!(error(&GOOD.replace("epochs = 0.1", "epochs = 0")).starts_with("x.toml:33: 0 is not a positive"));
+        assert!(error(&GOOD.replace("epochs = 0.1", "epochs = 0")).starts_with("x.toml:34: 0 is not a positive"));
         assert!(error(&GOOD.replace("scales.smoke.run", "scales.tiny.run")).contains("tiny"));
     }
 }

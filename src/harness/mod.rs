@@ -133,7 +133,7 @@ impl Harness<'_> {
                 }
                 let plan = Plan {
                     rate: experiment.learning_rate(entry, engine),
-                    limits: self.limits(entry),
+                    limits: self.limits(entry, engine),
                     stage: Stage::Train,
                     rows: &rows,
                     judge: Judge::test(data, experiment.run.eval_sample),
@@ -179,9 +179,9 @@ impl Harness<'_> {
         self.interrupt.load(Ordering::Relaxed)
     }
 
-    fn limits(&self, entry: &Data) -> Limits {
+    fn limits(&self, entry: &Data, engine: &Contestant) -> Limits {
         let seconds = [entry.seconds, self.options.seconds].into_iter().flatten().reduce(f64::min);
-        Limits { epochs: entry.epochs, steps: entry.steps, seconds, target_p1: entry.target_p1 }
+        Limits { epochs: entry.epochs_of(engine), steps: entry.steps, seconds, target_p1: entry.target_p1 }
     }
 
     /// The part of a plan that every stage shares.

@@ -82,7 +82,8 @@ pub fn wta(a: &[f32], b: &[f32], bin: usize) -> f64 {
             }
         }
     }
-    probability
+    // Logarithms of binomials are rounded.
+    probability.min(1.0)
 }
 
 /// DWTA on sparse vectors (zeros are absent): the probability that a bin holds a non-zero of both vectors and the same

@@ -1,6 +1,6 @@
 //! What a rebuild costs: hashing every neuron's weights, and filing the neurons, by either policy (SLIDE's table 3).
 
-use super::{Bench, Error, threads};
+use super::{Bench, Error, refused, threads};
 use crate::lsh::{Hasher, Insertion, LshSettings, Tables};
 use crate::record::Observation;
 use rand::{RngExt, SeedableRng};
@@ -31,7 +31,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), Error> {
     for count in options.threads {
         for (name, insertion) in [("FIFO", Insertion::Fifo), ("reservoir", Insertion::Reservoir)] {
             let settings = LshSettings { insertion, ..options.lsh.clone() };
-            let hasher = Hasher::new(&settings, options.width, 1).map_err(|e| Error::Settings(e.to_string()))?;
+            let hasher = Hasher::new(&settings, options.width, 1).map_err(refused)?;
             let mut tables = Tables::new(&hasher, options.neurons);
             let like = |case: String| Observation {
                 case,

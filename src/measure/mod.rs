@@ -17,9 +17,14 @@
 
 mod insertion;
 mod layers;
+mod selection;
 
 use crate::harness::{Clock, SystemClock};
+use crate::lsh::LshError;
 use crate::record::{Observation, now};
+use rand::SeedableRng;
+use rand_distr::{Distribution, Normal};
+use rand_pcg::Pcg64Mcg;
 use serde::de::DeserializeOwned;
 use std::hint::black_box;
 use std::io;
@@ -54,6 +59,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "insertion",
         summary: "Hashing a layer's neurons and filing them in its hash tables.",
         run: insertion::run,
+    },
+    Entry {
+        name: "selection",
+        summary: "How often a neuron is selected, against the formula: many draws of the hash functions.",
+        run: selection::run,
     },
     Entry {
         name: "layers",
@@ -120,20 +130,48 @@ impl Bench<'_> {
         Ok((self.sink)(&whole)?)
     }
 
+    /// Records a value of the case, x and repeat that `like` names.
+    ///
+    /// # Errors
+    /// If the records cannot be written.
+    pub fn value(&mut self, like: &Observation, quantity: &str, unit: &str, value: f64) -> Result<(), Error> {
+        let (quantity, unit) = (quantity.into(), unit.into());
+        self.record(Observation { quantity, unit, value: Some(value), ..like.clone() })
+    }
+
     /// Runs `work` the number of repeats, after once for warmth, and records its wall and CPU seconds as the
     /// quantity `time` in `s` and `CPU s`; `like` names case and x. Returns the cheapest.
     ///
     /// # Errors
     /// If the records cannot be written, or on Ctrl-C.
     pub fn time<T>(&mut self, like: &Observation, mut work: impl FnMut() -> T) -> Result<Cost, Error> {
+        self.time_each(like, 1, &mut (), |()| {}, |()| work())
+    }
+
+    /// As [`time`](Self::time), of one of the `count` like things that `work` does, and with a `prepare` before every
+    /// call that is not timed.
+    ///
+    /// # Errors
+    /// If the records cannot be written, or on Ctrl-C.
+    pub fn time_each<S, T>(
+        &mut self,
+        like: &Observation,
+        count: usize,
+        state: &mut S,
+        mut prepare: impl FnMut(&mut S),
+        mut work: impl FnMut(&mut S) -> T,
+    ) -> Result<Cost, Error> {
         self.case(&like.case)?;
-        black_box(work());
+        prepare(state);
+        black_box(work(state));
         let mut best: Option<Cost> = None;
         for repeat in 0..self.repeats {
-            let cost = cost_of(&mut work);
+            prepare(state);
+            let whole = cost_of(|| work(state));
+            let each = |seconds: f64| seconds / count.max(1) as f64;
+            let cost = Cost { seconds: each(whole.seconds), cpu_seconds: each(whole.cpu_seconds) };
             for (unit, value) in [("s", cost.seconds), ("CPU s", cost.cpu_seconds)] {
-                let (quantity, unit) = ("time".into(), unit.into());
-                self.record(Observation { quantity, unit, value: Some(value), repeat, ..like.clone() })?;
+                self.value(&Observation { repeat, ..like.clone() }, "time", unit, value)?;
             }
             if best.is_none_or(|best| cost.cpu_seconds < best.cpu_seconds) {
                 best = Some(cost);
@@ -146,6 +184,18 @@ impl Bench<'_> {
 /// A pool of so many threads.
 fn threads(count: usize) -> Result<rayon::ThreadPool, Error> {
     rayon::ThreadPoolBuilder::new().num_threads(count).build().map_err(|error| Error::Failed(error.to_string()))
+}
+
+/// Independent normal values of mean 0.
+fn normal(count: usize, deviation: f32, seed: u64) -> Vec<f32> {
+    let mut random = Pcg64Mcg::seed_from_u64(seed);
+    let normal = Normal::new(0.0, deviation).expect("a finite deviation");
+    (0..count).map(|_| normal.sample(&mut random)).collect()
+}
+
+/// A setting that hashing refused.
+fn refused(error: LshError) -> Error {
+    Error::Settings(error.to_string())
 }
 
 /// Wall and CPU seconds of one call.

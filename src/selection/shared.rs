@@ -3,6 +3,7 @@
 use super::random::{Sampler, stream};
 use super::{ActiveSets, Lsh, Neurons, Queries, Selection};
 use crate::data::Batch;
+use rayon::prelude::*;
 
 /// Where the negatives of a shared set come from.
 #[derive(Debug)]
@@ -23,6 +24,9 @@ pub struct SharedSelection {
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
+    /// Corrections of all neurons at a batch size, for random negatives.
+    known: (usize, Vec<f32>),
+    neurons_there: usize,
     /// Share of training rows that carry each label, where corrections are asked for.
     shares: Vec<f32>,
     seen: Vec<u64>,
@@ -48,6 +52,8 @@ impl SharedSelection {
             seed,
             correct,
             shares: shares.to_vec(),
+            known: (0, vec![]),
+            neurons_there: neurons,
             seen: vec![0; neurons.div_ceil(64)],
             votes: ActiveSets::new(neurons),
             hashed: Vec::new(),
@@ -111,19 +117,35 @@ impl SharedSelection {
             }
         }
         self.corrections.clear();
-        self.corrections.resize(self.neurons.len(), 0.0);
         if self.correct {
-            for (&n, correction) in self.neurons.iter().zip(&mut self.corrections) {
-                let drawn = match &self.negatives {
-                    Negatives::Random(sampler) => sampler.probability(n),
-                    // What the tables yield is in for certain; the labels beside it stand for all the others.
-                    Negatives::Hashed(_) => f32::from(u8::from(self.hashed.binary_search(&n).is_ok())),
-                };
-                let label = self.shares.get(n as usize).copied().unwrap_or(0.0);
-                // ln of the probability that neither a draw nor a sample's labels bring the neuron in.
-                let absent = self.count as f32 * (-drawn).ln_1p() + batch.len() as f32 * (-label.min(0.999)).ln_1p();
-                *correction = -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln();
+            self.fill_corrections(batch.len());
+        } else {
+            self.corrections.resize(self.neurons.len(), 0.0);
+        }
+    }
+
+    fn fill_corrections(&mut self, samples: usize) {
+        let (shares, count) = (&self.shares, self.count as f32);
+        let correction = |neuron: u32, drawn: f32| {
+            let label = shares.get(neuron as usize).copied().unwrap_or(0.0);
+            // ln of the probability that neither a draw nor a sample's labels bring the neuron in.
+            let absent = count * (-drawn).ln_1p() + samples as f32 * (-label.min(0.999)).ln_1p();
+            -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln()
+        };
+        match &self.negatives {
+            Negatives::Random(sampler) => {
+                // They depend on the batch's size alone: worked out when it changes.
+                if self.known.0 != samples {
+                    let all = (0..self.neurons_there as u32).into_par_iter();
+                    self.known = (samples, all.map(|n| correction(n, sampler.probability(n))).collect());
+                }
+                self.corrections.extend(self.neurons.iter().map(|&n| self.known.1[n as usize]));
             }
+            // What the tables yield is in for certain; the labels beside it stand for all the others.
+            Negatives::Hashed(_) => self.corrections.extend(self.neurons.iter().map(|&n| {
+                let hashed = self.hashed.binary_search(&n).is_ok();
+                correction(n, f32::from(u8::from(hashed)))
+            })),
         }
     }
 
@@ -133,6 +155,6 @@ impl SharedSelection {
             Negatives::Random(_) => 0,
             Negatives::Hashed(lsh) => lsh.bytes(),
         };
-        tables + 8 * (self.seen.len() + self.neurons.capacity()) as u64
+        tables + (8 * (self.seen.len() + self.neurons.capacity()) + 4 * self.known.1.len()) as u64
     }
 }

@@ -69,16 +69,23 @@ pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
     // SAFETY: every address lies inside A, B or C; the tile registers are this function's alone and released at its end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly));
-        for j in (0..n).step_by(32) {
-            for i in (0..m).step_by(32) {
-                let (a, b) = (p.a.as_ptr().add(i * pairs), p.b.as_ptr().add(j * pairs));
-                let ahead = ahead.take(LINES * pairs / 16);
-                square(a, 4 * pairs, b, c.add(i * n + j), 4 * n, pairs / 16, p.accumulate, ahead);
-            }
+        let mut square = |i: usize, j: usize| {
+            let (a, b) = (p.a.as_ptr().add(i * pairs), p.b.as_ptr().add(j * pairs));
+            let ahead = ahead.take(LINES * pairs / 16);
+            square(a, 4 * pairs, b, c.add(i * n + j), 4 * n, pairs / 16, p.accumulate, ahead);
+        };
+        // What is read again and again shall stay in the L1 cache: all of B where it fits, else a panel of it.
+        if 4 * n * pairs <= L1 {
+            (0..m).step_by(32).for_each(|i| (0..n).step_by(32).for_each(|j| square(i, j)));
+        } else {
+            (0..n).step_by(32).for_each(|j| (0..m).step_by(32).for_each(|i| square(i, j)));
         }
         asm!("tilerelease", options(nostack, nomem));
     }
 }
+
+/// Bytes of an L1 cache of 48 KiB that may hold one operand.
+const L1: usize = 32 << 10;
 
 /// Cache lines prefetched for every four multiplications, which take some 64 cycles.
 const LINES: usize = 8;

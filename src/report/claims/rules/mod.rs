@@ -50,6 +50,28 @@ pub enum Rule {
     Seeds,
     /// Seconds of reservoir and FIFO insertion, and of the hashing before them.
     Insertion,
+    /// Draws of the hash functions select as often as the formula for m of T tables says.
+    SelectionFormula,
+    /// The same for one of T tables of K functions.
+    RetrievalFormula,
+    /// Seconds a query of each retrieval strategy, for as many neurons retrieved.
+    Strategies,
+    /// Seconds of an incremental SimHash update against a full rehash, over what changed.
+    Incremental,
+    /// Recall and hash time of sparse against dense projections.
+    Projections,
+    /// How well DWTA tells like from unlike sparse vectors, against WTA.
+    Dwta,
+    /// Candidates a query by K and packing of the codes.
+    Packing,
+    /// Statistics of the data sets against those published.
+    TableOne,
+    /// Misses of the translation cache and seconds a row, with and without huge pages.
+    HugePages,
+    /// P@1 on the first rows of a sorted test file against all of it.
+    Evaluation,
+    /// Seconds and P@1 of a linear tree.
+    LinearTree,
     /// Seconds a step without vectors and huge pages.
     Unoptimised,
     /// What vectors and huge pages bring to a step.
@@ -112,9 +134,8 @@ impl Rule {
     /// What a measurement of parts says.
     pub fn of_part(self, claim: &Claim, part: &Part) -> Option<Found> {
         match self {
-            Rule::Insertion => parts::insertion(part),
             Rule::LastLayer => sweeps::last_layer(claim, part),
-            _ => None,
+            _ => parts::apply(self, claim, part),
         }
     }
 
@@ -228,6 +249,7 @@ impl Rule {
             Rule::EndsBelow => sweeps::ends_below(claim, panel),
             Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
             Rule::Insertion => None,
+            _ => None,
         }
     }
 
@@ -235,6 +257,7 @@ impl Rule {
     pub fn needs(self, claim: &Claim) -> String {
         let baseline = claim.baseline.as_deref().unwrap_or("dense-cpu");
         match self {
+            Rule::HugePages => "a machine that lets its translation cache be counted".into(),
             Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
             Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
             Rule::NoBetterThanUniform => "runs of lsh-cpu and sparse-cpu:uniform".into(),
@@ -245,12 +268,22 @@ impl Rule {
             Rule::Seeds => "three seeds of lsh-cpu that reach the P@1 at which dense-cpu ends".into(),
             Rule::ActiveShare => "runs of lsh-cpu that record their active neurons and the labels there are".into(),
             Rule::StillRising => "a run of dense-cpu".into(),
+            Rule::Insertion
+            | Rule::SelectionFormula
+            | Rule::RetrievalFormula
+            | Rule::Strategies
+            | Rule::Incremental
+            | Rule::Projections
+            | Rule::Dwta
+            | Rule::Packing
+            | Rule::TableOne
+            | Rule::Evaluation
+            | Rule::LinearTree => format!("experiment `{}`", claim.experiment),
             Rule::Unoptimised => "a step of dense-gpu on a GPU beside `lsh-cpu:1-portable`".into(),
             Rule::WiderVectors => "a CPU with AVX-512 (contestants `lsh-cpu:2-avx2` and `lsh-cpu:3-avx512`)".into(),
             Rule::Saturates => format!("dense-cpu on more than {} threads", claim.figure.unwrap_or_default()),
             Rule::Overtakes => "lsh-cpu and dense-cpu on as many threads as the claim names".into(),
-            Rule::Insertion
-            | Rule::Optimised
+            Rule::Optimised
             | Rule::Ladder
             | Rule::Bf16
             | Rule::Layout
