@@ -18,6 +18,18 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("slide20-table3-insertion.toml", include_str!("../../benches/experiments/slide20-table3-insertion.toml")),
     ("slide21-data.toml", include_str!("../../benches/experiments/slide21-data.toml")),
     ("slide21-tables.toml", include_str!("../../benches/experiments/slide21-tables.toml")),
+    ("c12-break-even.toml", include_str!("../../benches/experiments/c12-break-even.toml")),
+    ("c12-hidden-width.toml", include_str!("../../benches/experiments/c12-hidden-width.toml")),
+    ("c13-density.toml", include_str!("../../benches/experiments/c13-density.toml")),
+    ("c09-selection.toml", include_str!("../../benches/experiments/c09-selection.toml")),
+    ("c10-fill.toml", include_str!("../../benches/experiments/c10-fill.toml")),
+    ("slide20-races.toml", include_str!("../../benches/experiments/slide20-races.toml")),
+    ("slide20-rebuild.toml", include_str!("../../benches/experiments/slide20-rebuild.toml")),
+    ("slide20-strategies.toml", include_str!("../../benches/experiments/slide20-strategies.toml")),
+    ("slide20-insertion-training.toml", include_str!("../../benches/experiments/slide20-insertion-training.toml")),
+    ("c06-start.toml", include_str!("../../benches/experiments/c06-start.toml")),
+    ("c07-optimiser.toml", include_str!("../../benches/experiments/c07-optimiser.toml")),
+    ("kdd17-fraction.toml", include_str!("../../benches/experiments/kdd17-fraction.toml")),
 ];
 
 /// Finds an experiment by the name of a shipped one, or reads the TOML file at a path.
