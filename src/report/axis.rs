@@ -74,7 +74,7 @@ impl Span {
                 let value = f64::from(digit) * 10f64.powi(decade);
                 if inside(value) {
                     let named = named.contains(&digit) && (decade - first) % skip == 0;
-                    ticks.push(Tick { value, text: if named { plain(value) } else { String::new() } });
+                    ticks.push(Tick { value, text: if named { scientific(digit, decade) } else { String::new() } });
                 }
             }
         }
@@ -97,6 +97,17 @@ pub fn step(span: f64, count: usize) -> f64 {
     let rough = (span / count.max(1) as f64).max(1e-12);
     let unit = 10f64.powf(rough.log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|digit| digit * unit).into_iter().find(|&step| step >= rough * 0.999).unwrap_or(unit)
+}
+
+/// A number with one digit on a logarithmic axis: small ones as powers, `10⁻⁵`, `2·10⁻⁵`.
+fn scientific(digit: i32, decade: i32) -> String {
+    if decade >= -3 {
+        return plain(f64::from(digit) * 10f64.powi(decade));
+    }
+    let raised =
+        |c: char| c.to_digit(10).map_or('⁻', |n| ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][n as usize]);
+    let power: String = decade.to_string().chars().map(raised).collect();
+    if digit == 1 { format!("10{power}") } else { format!("{digit}·10{power}") }
 }
 
 /// A tick's number: `0.01`, `500`, `20,000`.
@@ -124,6 +135,8 @@ mod tests {
         assert_eq!(texts(&log.ticks(6)), ["0.1", "1", "10", "100"]);
         let narrow = Span::new(true, (3.0, 60.0));
         assert_eq!(texts(&narrow.ticks(6)), ["5", "10", "20", "50"]);
+        let small = Span::new(true, (1e-6, 2e-3));
+        assert_eq!(texts(&small.ticks(6)), ["10⁻⁶", "10⁻⁵", "10⁻⁴", "0.001"]);
         let tiny = Span::new(true, (21.0, 29.0));
         assert_eq!(texts(&tiny.ticks(4)), ["22", "24", "26", "28"]);
     }
