@@ -1,6 +1,6 @@
 //! Where the ticks of an axis go, and what they say.
 
-use super::statistics::thousands;
+use super::statistics::{exact, thousands};
 use super::svg::text_width;
 
 /// The values an axis shows.
@@ -37,10 +37,18 @@ impl Span {
 
     /// The same, without texts that would touch each other, or stand out at the end, on an axis of this width.
     pub fn ticks_along(&self, count: usize, width: f64) -> Vec<Tick> {
+        self.apart(self.ticks(count), width)
+    }
+
+    /// Marks at the very values that were set, as far as their texts fit.
+    pub fn ticks_at(&self, values: &[f64], width: f64) -> Vec<Tick> {
+        self.apart(values.iter().map(|&value| Tick { value, text: exact(value) }).collect(), width)
+    }
+
+    fn apart(&self, mut ticks: Vec<Tick>, width: f64) -> Vec<Tick> {
         let scale = |value: f64| if self.log { value.ln() } else { value };
         let place = |value: f64| width * (scale(value) - scale(self.from)) / (scale(self.to) - scale(self.from));
         let mut free = f64::NEG_INFINITY;
-        let mut ticks = self.ticks(count);
         for tick in ticks.iter_mut().filter(|tick| !tick.text.is_empty()) {
             let (at, half) = (place(tick.value), text_width(&tick.text) / 2.0);
             if at - half < free || at + half > width + 14.0 {
@@ -50,6 +58,17 @@ impl Span {
             }
         }
         ticks
+    }
+
+    /// The same with room on both sides.
+    pub fn with_room(self) -> Self {
+        let Self { log, from, to } = self;
+        if log {
+            let room = (to / from).powf(0.06);
+            return Self { log, from: from / room, to: to * room };
+        }
+        let room = (to - from) * 0.08;
+        Self { log, from: from - room, to: to + room }
     }
 
     fn decades(&self, count: usize) -> Vec<Tick> {

@@ -170,12 +170,16 @@ impl Plot {
             drawing.text("small", middle, Anchor::Middle, "nothing was measured here");
             return drawing;
         }
-        let x = Span::new(log, (if log { x_from } else { x_from.min(0.0) }, x_to));
+        let settings = self.settings();
+        let x = match settings.is_empty() {
+            true => Span::new(log, (if log { x_from } else { x_from.min(0.0) }, x_to)),
+            false => Span::new(log, (x_from, x_to)).with_room(),
+        };
         let y = self.y.span(range(|p| p.min, |p| p.max));
         let lines = if log {
-            self.chart::<LogCoord<f64>>(&mut drawing, (x.from..x.to).log_scale(), (x, y), &visible)
+            self.chart::<LogCoord<f64>>(&mut drawing, (x.from..x.to).log_scale(), (x, y), &settings, &visible)
         } else {
-            self.chart::<RangedCoordf64>(&mut drawing, x.from..x.to, (x, y), &visible)
+            self.chart::<RangedCoordf64>(&mut drawing, x.from..x.to, (x, y), &settings, &visible)
         };
         let mut heights = y.ticks(5);
         heights.retain(|tick| !tick.text.is_empty());
@@ -190,12 +194,22 @@ impl Plot {
         from > 0.0 && to / from >= WIDE
     }
 
+    /// The values of x where those were set, and are few enough to stand on the axis.
+    fn settings(&self) -> Vec<f64> {
+        let mut xs: Vec<f64> = self.series.iter().flat_map(|series| &series.points).map(|point| point.x).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.dedup();
+        let measured_there = self.series.iter().all(|series| series.form != Form::Curve);
+        if measured_there && xs.len() <= 9 { xs } else { Vec::new() }
+    }
+
     /// Draws axes and curves; gives back where the curves run.
     fn chart<X>(
         &self,
         drawing: &mut Drawing,
         scale: impl Into<X>,
         (x, y): (Span, Span),
+        settings: &[f64],
         visible: &[Vec<Point>],
     ) -> Vec<Vec<(f64, f64)>>
     where
@@ -206,7 +220,8 @@ impl Plot {
         let mut heights = y.ticks(5);
         heights.iter_mut().for_each(|tick| tick.value = up(tick.value));
         let left = left(&heights);
-        let ticks = x.ticks_along(6, WIDTH - left - RIGHT);
+        let width = WIDTH - left - RIGHT;
+        let ticks = if settings.is_empty() { x.ticks_along(6, width) } else { x.ticks_at(settings, width) };
         let area = Canvas(drawing).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin_top(pixels(TOP))
