@@ -87,8 +87,8 @@ fn panel(part: &Part, cases: &[&str], title: &str, shown: &[(&str, &str, Form)])
         }
     }
     let share = |series: &Series| series.points.iter().all(|point| (0.0..=1.0).contains(&point.max));
-    let bounded = (["share", "probability"].contains(&unit) || title == "probability") && series.iter().all(share);
-    let y = if bounded { Values::Share } else { Values::Amount };
+    let bounded = ["share", "probability"].contains(&unit) && series.iter().all(share);
+    let y = if bounded || shown.len() > 1 { Values::Share } else { Values::Amount };
     let plot = Plot { title: label.clone(), x_label: capital(part.x_name()?), y_label: label, y, series };
     Some(PanelDrawing { words: plot.describe(), drawing: plot.draw(plot.is_wide()), linear: None })
 }
@@ -100,10 +100,12 @@ fn bars(part: &Part, cases: &[&str], quantity: &str, unit: &str) -> Vec<Bar> {
     xs.sort_unstable();
     xs.dedup();
     let mut bars = Vec::new();
-    for (i, case) in cases.iter().enumerate() {
+    for case in cases {
+        // Names stand beside bars, so that one colour does for all that are no engines.
+        let style = looks(case, 2).0;
         for (x, total) in part.series(case, quantity, unit) {
             let at = x.filter(|_| xs.len() > 1).map_or_else(String::new, |x| format!(", {}", exact(x)));
-            bars.push(Bar { name: format!("{case}{at}"), style: looks(case, i).0, total, parts: Vec::new() });
+            bars.push(Bar { name: format!("{case}{at}"), style, total, parts: Vec::new() });
         }
     }
     bars

@@ -139,7 +139,7 @@ impl Values {
 
 /// Where the chart begins: right of the longest text of the y axis, and of the axis' name.
 fn left(heights: &[Tick]) -> f64 {
-    heights.iter().map(|tick| text_width(&tick.text) * 11.0 / 12.0 + 28.0).fold(LEFT, f64::max)
+    heights.iter().map(|tick| text_width(&tick.text) * 11.0 / 12.0 + 31.0).fold(LEFT, f64::max)
 }
 
 const WIDTH: f64 = 420.0;

@@ -84,8 +84,8 @@ impl Drawing {
 
     /// The title of a panel, centred above its chart as far as it fits.
     pub fn title(&mut self, text: &str, middle: f64) {
-        // 13-unit semibold.
-        const WIDER: f64 = 1.2;
+        // 13-unit semibold, in the widest of the fonts that the style sheet may fall back to.
+        const WIDER: f64 = 1.45;
         let text = shorten(text, (self.width - 16.0) / WIDER);
         let half = text_width(&text) * WIDER / 2.0 + 4.0;
         let at = middle.min(self.width - half).max(half);
