@@ -334,6 +334,40 @@ fn huge_pages_are_asked_for_and_reported() {
     }
 }
 
+/// What an engine computes with in a bf16 step of a shared set, and every bit it leaves behind.
+fn fingerprint(options: &str) -> String {
+    let run = train("sparse-cpu:best", options);
+    let notes = run.engine.describe().notes;
+    let kernels = &notes.iter().find(|(key, _)| key == "kernels").unwrap().1;
+    let bits = run.parameters.layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.bias));
+    format!("{kernels} {:x}", bits.fold(0u64, |hash, w| hash.rotate_left(5).wrapping_mul(31) ^ u64::from(w.to_bits())))
+}
+
+/// Run by the test below in a process of its own.
+#[test]
+#[ignore = "needs SLIDEBENCH_SIMD"]
+fn with_kernels_of_the_environment() {
+    println!("fingerprint: {};", fingerprint(""));
+}
+
+#[test]
+fn an_engine_s_kernels_are_those_a_process_can_be_forced_to() {
+    let mut seen = std::collections::BTreeSet::new();
+    for set in slidebench::kernels::all_supported() {
+        let own = fingerprint(&format!("simd = {:?}", set.name));
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--ignored", "--exact", "with_kernels_of_the_environment", "--nocapture"])
+            .env("SLIDEBENCH_SIMD", set.name)
+            .output()
+            .unwrap();
+        let forced = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(own.starts_with(set.name) && forced.contains(&format!("fingerprint: {own};")), "{own}: {forced}");
+        seen.insert(own);
+    }
+    assert_eq!(seen.len(), slidebench::kernels::all_supported().len(), "sets round differently");
+    assert!(refusal("lsh-cpu", "simd = \"sse9\"").contains("sse9 is not a kernel set; choose one of"));
+}
+
 // Selections.
 
 /// A few wide tables over the 600 labels; further settings of `[hashed]` and `[hashed.lsh]`.
@@ -468,6 +502,7 @@ fn frequency_prefers_frequent_labels() {
         engine.finish().unwrap().active.unwrap().distinct
     };
     assert!(distinct("sparse-cpu:frequency") < 60.0);
+    assert!(distinct("sparse-cpu:log-uniform") < distinct("sparse-cpu:uniform"));
     assert!(distinct("sparse-cpu:uniform") > 300.0);
 }
 

@@ -211,6 +211,11 @@ pub const REGISTRY: &[Entry] = &[
         build: sparse_cpu::build_frequency,
     },
     Entry {
+        name: "sparse-cpu:log-uniform",
+        summary: "Random neurons, log-uniformly by rank of label frequency: TensorFlow's sampled softmax.",
+        build: sparse_cpu::build_log_uniform,
+    },
+    Entry {
         name: "sparse-cpu:top-k",
         summary: "The true top neurons: the oracle that hashing approximates.",
         build: sparse_cpu::build_top_k,

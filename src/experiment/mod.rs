@@ -28,6 +28,9 @@
 //! [[engine]]
 //! name = "lsh-cpu"
 //! label = "LSH, 20 tables"               # name of its curve; the engine's name where not given
+//! batch = 64                             # instead of the experiment's; so are threads and learning-rate
+//! hidden = [512]                         # instead of the experiment's, where it compares widths
+//! start = 7                              # seed of the first parameters instead of the run's, where it compares starts
 //! options = { tables = 20 }              # the engine's own; it refuses what it does not know
 //!
 //! [scales.smoke]                         # laid over the file by `--scale smoke`
@@ -251,6 +254,16 @@ pub struct Contestant {
     pub learning_rate: Option<f32>,
     #[serde(default, deserialize_with = "fields::positive_option")]
     pub threads: Option<usize>,
+    /// Samples a step, instead of the experiment's.
+    #[serde(default, deserialize_with = "fields::positive_option")]
+    pub batch: Option<usize>,
+    /// Hidden layers of this contestant's network, where the experiment compares widths: an experiment has one panel a
+    /// data set, so networks of several widths share it under labels of their own.
+    #[serde(default, deserialize_with = "fields::widths_option", skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
+    /// Seed of the first parameters, instead of the run's, where the experiment asks what another start changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
     /// The engine's own options.
     #[serde(default)]
     pub options: toml::Table,

@@ -16,6 +16,7 @@ pub mod softmax;
 mod x86;
 
 use crate::network::AdamStep;
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::OnceLock;
 
@@ -152,18 +153,32 @@ pub fn choose(name: Option<&str>) -> Result<&'static Kernels, String> {
         let names: Vec<_> = sets.iter().map(|set| set.name).collect();
         let known = ["avx512", "avx2", "portable"].contains(&name);
         let problem = if known { "is not supported by this CPU" } else { "is not a kernel set" };
-        format!("SLIDEBENCH_SIMD={name} {problem}; choose one of {}, or unset it", names.join(", "))
+        format!("{name} {problem}; choose one of {}", names.join(", "))
     })
 }
 
-/// The best kernels this CPU runs; `SLIDEBENCH_SIMD=portable|avx2|avx512` forces a set.
+thread_local! {
+    static FORCED: Cell<Option<&'static Kernels>> = const { Cell::new(None) };
+}
+
+/// Makes [`kernels`] answer with `set` on the calling thread from now on. An engine whose threads all do so computes
+/// with that set, whatever others in the process do.
+pub fn force(set: &'static Kernels) {
+    FORCED.set(Some(set));
+}
+
+/// The set the calling thread was [`force`]d to, else the best this CPU runs; `SLIDEBENCH_SIMD=portable|avx2|avx512`
+/// chooses for the whole process.
 ///
 /// # Panics
 /// When `SLIDEBENCH_SIMD` names no set that this CPU runs.
 pub fn kernels() -> &'static Kernels {
     static CHOSEN: OnceLock<&'static Kernels> = OnceLock::new();
+    if let Some(forced) = FORCED.get() {
+        return forced;
+    }
     CHOSEN.get_or_init(|| {
         let name = std::env::var_os("SLIDEBENCH_SIMD").map(|name| name.to_string_lossy().into_owned());
-        choose(name.as_deref()).unwrap_or_else(|problem| panic!("{problem}"))
+        choose(name.as_deref()).unwrap_or_else(|problem| panic!("SLIDEBENCH_SIMD={problem}, or unset it"))
     })
 }

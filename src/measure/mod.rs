@@ -16,6 +16,7 @@
 //! Adding one is a file here and a line in [`REGISTRY`]. Every value becomes an [`Observation`] as soon as it is known.
 
 mod insertion;
+mod layers;
 mod selection;
 
 use crate::harness::{Clock, SystemClock};
@@ -63,6 +64,11 @@ pub const REGISTRY: &[Entry] = &[
         name: "selection",
         summary: "How often a neuron is selected, against the formula: many draws of the hash functions.",
         run: selection::run,
+    },
+    Entry {
+        name: "layers",
+        summary: "A dense step with all labels and with few: the last layer's share of it.",
+        run: layers::run,
     },
 ];
 

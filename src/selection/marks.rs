@@ -96,6 +96,11 @@ impl ActiveSets {
         self.counts.resize(samples, Counts::default());
     }
 
+    /// Bytes held: L a group of eight samples.
+    pub fn bytes(&self) -> u64 {
+        8 * self.groups.iter().map(Vec::capacity).sum::<usize>() as u64
+    }
+
     /// B.
     pub fn samples(&self) -> usize {
         self.samples

@@ -16,15 +16,8 @@ pub(crate) fn stream(seed: u64, step: u64, sample: usize) -> Pcg64Mcg {
 /// Where random neurons come from.
 #[derive(Clone, Debug)]
 pub enum Sampler {
-    Uniform {
-        uniform: Uniform<u32>,
-        neurons: u32,
-    },
-    /// In proportion to label frequency.
-    Frequency {
-        alias: WeightedAliasIndex<f32>,
-        probabilities: Vec<f32>,
-    },
+    Uniform { uniform: Uniform<u32>, neurons: u32 },
+    Weighted { alias: WeightedAliasIndex<f32>, probabilities: Vec<f32> },
 }
 
 impl Sampler {
@@ -37,17 +30,32 @@ impl Sampler {
     /// In proportion to the share of training rows that carries each label; a label without any counts as the rarest.
     pub fn frequency(shares: &[f32]) -> Self {
         let rarest = shares.iter().copied().filter(|&s| s > 0.0).fold(1.0, f32::min);
-        let weights: Vec<f32> = shares.iter().map(|&share| share.max(rarest)).collect();
+        Self::weighted(shares.iter().map(|&share| share.max(rarest)).collect())
+    }
+
+    /// TensorFlow's sampler of sampled softmax: the label of rank r by frequency (from 0) in proportion to
+    /// ln((r + 2)/(r + 1)), as under a power law of exponent 1 whatever the labels' own.
+    pub fn log_uniform(shares: &[f32]) -> Self {
+        let mut by_rank: Vec<usize> = (0..shares.len()).collect();
+        by_rank.sort_by(|&a, &b| shares[b].total_cmp(&shares[a]));
+        let mut weights = vec![0.0; shares.len()];
+        for (rank, label) in by_rank.into_iter().enumerate() {
+            weights[label] = (1.0 / (rank as f32 + 1.0)).ln_1p();
+        }
+        Self::weighted(weights)
+    }
+
+    fn weighted(weights: Vec<f32>) -> Self {
         let total = weights.iter().map(|&w| f64::from(w)).sum::<f64>() as f32;
         let probabilities = weights.iter().map(|w| w / total).collect();
-        Self::Frequency { alias: WeightedAliasIndex::new(weights).expect("positive weights"), probabilities }
+        Self::Weighted { alias: WeightedAliasIndex::new(weights).expect("positive weights"), probabilities }
     }
 
     /// Draws one neuron.
     pub fn draw(&self, rng: &mut impl Rng) -> u32 {
         match self {
             Self::Uniform { uniform, .. } => uniform.sample(rng),
-            Self::Frequency { alias, .. } => alias.sample(rng) as u32,
+            Self::Weighted { alias, .. } => alias.sample(rng) as u32,
         }
     }
 
@@ -55,7 +63,7 @@ impl Sampler {
     pub fn probability(&self, neuron: u32) -> f32 {
         match self {
             Self::Uniform { neurons, .. } => 1.0 / *neurons as f32,
-            Self::Frequency { probabilities, .. } => probabilities[neuron as usize],
+            Self::Weighted { probabilities, .. } => probabilities[neuron as usize],
         }
     }
 }
@@ -117,5 +125,25 @@ impl Selection for Random {
 
     fn bytes(&self) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_uniform_probabilities_follow_the_rank_of_the_shares() {
+        let sampler = Sampler::log_uniform(&[0.1, 0.5, 0.0, 0.3]);
+        let expected = [3, 1, 4, 2].map(|rank: i32| (f64::from(rank + 1) / f64::from(rank)).ln() / 5f64.ln());
+        for (label, expected) in expected.into_iter().enumerate() {
+            assert!((f64::from(sampler.probability(label as u32)) - expected).abs() < 1e-6);
+        }
+        let mut rng = stream(1, 2, 3);
+        let mut drawn = [0.0; 4];
+        (0..20_000).for_each(|_| drawn[sampler.draw(&mut rng) as usize] += 1.0 / 20_000.0);
+        for (drawn, expected) in drawn.into_iter().zip(expected) {
+            assert!((drawn - expected).abs() < 0.02, "{drawn} for {expected}");
+        }
     }
 }

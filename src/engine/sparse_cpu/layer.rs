@@ -329,7 +329,8 @@ impl SparseLayer {
 
     /// Bytes of state and work space.
     pub fn bytes(&self) -> u64 {
-        let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + 2 * c.columns.capacity() + c.dx.capacity();
+        let pairs = |c: &Chunk| c.columns.capacity() + c.values.capacity() + c.by_sample.capacity();
+        let chunk = |c: &Chunk| c.rows.capacity() + c.starts.capacity() + pairs(c) + c.dx.capacity();
         let sums = self.sums.as_ref().map_or(0, SharedSums::bytes);
         sums + self.weights.bytes()
             + 4 * self.chunks.iter().map(chunk).sum::<usize>() as u64

@@ -23,19 +23,23 @@ use super::cpu::{InputLayer, Matrix, Precision, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
-use crate::kernels::kernels;
+use crate::kernels::{Kernels, choose, force, kernels};
 use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use std::time::{Duration, Instant};
 
-pub use self::options::{build_all, build_best, build_frequency, build_lsh, build_top_k, build_uniform};
+pub use self::options::{
+    build_all, build_best, build_frequency, build_log_uniform, build_lsh, build_top_k, build_uniform,
+};
 
 /// The sparse engine.
 pub struct SparseCpu {
     name: &'static str,
     settings: EngineSettings,
     options: Options,
+    /// Every thread of it computes with `kernels`.
     pool: rayon::ThreadPool,
+    kernels: &'static Kernels,
     net: Option<Net>,
     exact: ExactTopK,
     recall: Recall,
@@ -90,8 +94,15 @@ struct Totals {
 
 impl SparseCpu {
     fn new(name: &'static str, settings: &EngineSettings, options: Options) -> Result<Self, EngineError> {
+        let kernels = match &options.simd {
+            None => kernels(),
+            Some(name) => {
+                choose(Some(name)).map_err(|e| EngineError::Settings(format!("[engine.options]: simd: {e}")))?
+            }
+        };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
+            .start_handler(|_| force(kernels))
             .build()
             .map_err(|e| EngineError::Failed(format!("cannot start {} threads: {e}", settings.threads)))?;
         let recall = Recall::new(options.recall_every, options.recall_at);
@@ -101,6 +112,7 @@ impl SparseCpu {
             settings: settings.clone(),
             options,
             pool,
+            kernels,
             net: None,
             exact: ExactTopK::default(),
             step: 0,
@@ -278,7 +290,7 @@ impl Net {
 
 impl Engine for SparseCpu {
     fn describe(&self) -> EngineInfo {
-        let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
+        let mut notes = vec![("kernels".to_string(), self.kernels.name.to_string())];
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
         }
@@ -406,6 +418,7 @@ impl Engine for SparseCpu {
             net.input.bytes()
                 + net.layers.iter().map(SparseLayer::bytes).sum::<u64>()
                 + net.selections.iter().map(|s| s.bytes()).sum::<u64>()
+                + net.sets.iter().map(ActiveSets::bytes).sum::<u64>()
                 + net.x.iter().chain(&net.dx).map(|x| 4 * x.capacity() as u64).sum::<u64>()
         });
         MemoryUse { host_bytes, device_bytes: 0 }

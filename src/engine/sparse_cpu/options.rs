@@ -54,6 +54,8 @@ pub struct Options {
     pub recall_at: usize,
     /// Whether weights and optimiser state ask for huge pages.
     pub huge_pages: HugePages,
+    /// Kernel set: `avx512`, `avx2` or `portable`; the best this CPU runs where not given.
+    pub simd: Option<String>,
 }
 
 /// Selection of the hidden layers above the first: each has its own of the same settings. (The first is stored by
@@ -82,6 +84,7 @@ pub enum Output {
     Lsh,
     Uniform,
     Frequency,
+    LogUniform,
     TopK,
 }
 
@@ -105,6 +108,7 @@ impl Default for Options {
             recall_every: 0,
             recall_at: 10,
             huge_pages: HugePages::Ask,
+            simd: None,
         }
     }
 }
@@ -134,8 +138,9 @@ impl Options {
         if options.shared && options.sums != Sums::Deterministic {
             return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
         }
-        if options.hidden.as_ref().is_some_and(|hidden| hidden.selection == Output::Frequency) {
-            return Err(refuse("hidden.selection = \"frequency\": hidden neurons have no label frequency".into()));
+        let by_frequency = [Output::Frequency, Output::LogUniform];
+        if options.hidden.as_ref().is_some_and(|hidden| by_frequency.contains(&hidden.selection)) {
+            return Err(refuse("hidden.selection by frequency: hidden neurons have no label frequency".into()));
         }
         if !(0.0..1.0).contains(&options.momentum) {
             return Err(refuse(format!("momentum = {}: expected a number from 0 to below 1", options.momentum)));
@@ -171,12 +176,12 @@ impl Options {
         Ok(match output {
             Output::All => Box::new(All),
             Output::Lsh => Box::new(lsh(hashed, neurons, seed)?),
-            Output::Uniform | Output::Frequency => {
+            Output::Uniform | Output::Frequency | Output::LogUniform => {
                 let sampler = sampler(output, settings, count)?;
                 let random = Random::new(sampler, set, self.shared_negatives, seed);
                 Box::new(if self.correct && below == 0 { random.corrected(count) } else { random })
             }
-            Output::TopK => Box::new(TopK { count: set }),
+            Output::TopK => Box::new(TopK::new(set)),
         })
     }
 
@@ -192,9 +197,13 @@ impl Options {
         let count = neurons.bias.len();
         let negatives = match self.output {
             Output::Lsh => Negatives::Hashed(Box::new(lsh(&self.hashed, neurons, settings.seed)?)),
-            Output::Uniform | Output::Frequency => Negatives::Random(sampler(self.output, settings, count)?),
+            Output::Uniform | Output::Frequency | Output::LogUniform => {
+                Negatives::Random(sampler(self.output, settings, count)?)
+            }
             Output::All | Output::TopK => {
-                return Err(EngineError::Settings("`shared` goes with lsh, uniform and frequency only".into()));
+                return Err(EngineError::Settings(
+                    "`shared` goes with lsh, uniform, frequency and log-uniform only".into(),
+                ));
             }
         };
         let shares = &settings.label_shares;
@@ -207,13 +216,16 @@ fn lsh(hashed: &HashedSettings, neurons: Neurons<'_>, seed: u64) -> Result<Lsh, 
 }
 
 fn sampler(output: Output, settings: &EngineSettings, neurons: usize) -> Result<Sampler, EngineError> {
-    match output {
-        Output::Frequency if settings.label_shares.len() == neurons => Ok(Sampler::frequency(&settings.label_shares)),
-        Output::Frequency => {
-            Err(EngineError::Settings("selection by frequency needs the label shares of the training rows".into()))
-        }
-        _ => Ok(Sampler::uniform(neurons)),
+    let of: fn(&[f32]) -> Sampler = match output {
+        Output::Frequency => Sampler::frequency,
+        Output::LogUniform => Sampler::log_uniform,
+        _ => return Ok(Sampler::uniform(neurons)),
+    };
+    if settings.label_shares.len() != neurons {
+        let problem = "selection by frequency needs the label shares of the training rows";
+        return Err(EngineError::Settings(problem.into()));
     }
+    Ok(of(&settings.label_shares))
 }
 
 fn build(name: &'static str, output: Output, settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
@@ -244,6 +256,11 @@ pub fn build_uniform(settings: &EngineSettings) -> Result<Box<dyn Engine>, Engin
 /// `sparse-cpu:frequency`: random neurons in proportion to label frequency.
 pub fn build_frequency(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
     build("sparse-cpu:frequency", Output::Frequency, settings)
+}
+
+/// `sparse-cpu:log-uniform`: random neurons, log-uniformly by rank of label frequency.
+pub fn build_log_uniform(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {
+    build("sparse-cpu:log-uniform", Output::LogUniform, settings)
 }
 
 /// `sparse-cpu:top-k`: the true top neurons, at the cost of a dense forward pass.

@@ -21,7 +21,6 @@ pub use pack::{pack_pairs, pack_rows, transpose_pairs};
 
 use super::gemm::Ahead;
 use super::kernels;
-use std::sync::OnceLock;
 
 /// m, n and k of every product are multiples of this.
 pub const TILE: usize = 32;
@@ -49,24 +48,19 @@ impl Method {
         }
     }
 
-    /// The methods this CPU and system offer, best first. `SLIDEBENCH_SIMD` other than `avx512` leaves the portable one.
+    /// The methods this CPU and system offer, best first. Kernel sets other than `avx512` leave the portable one.
     pub fn supported() -> Vec<Method> {
-        let mut methods = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        if kernels().name == "avx512" && std::arch::is_x86_feature_detected!("avx512bf16") {
-            if amx::granted() {
-                methods.push(Method::Amx);
-            }
-            methods.push(Method::Avx512);
-        }
-        methods.push(Method::Portable);
-        methods
+        let all = [Method::Amx, Method::Avx512, Method::Portable];
+        all.into_iter().skip_while(|&method| method != Method::best()).collect()
     }
 
     /// The best of them.
     pub fn best() -> Method {
-        static BEST: OnceLock<Method> = OnceLock::new();
-        *BEST.get_or_init(|| Method::supported()[0])
+        #[cfg(target_arch = "x86_64")]
+        if kernels().name == "avx512" && std::arch::is_x86_feature_detected!("avx512bf16") {
+            return if amx::granted() { Method::Amx } else { Method::Avx512 };
+        }
+        Method::Portable
     }
 }
 
