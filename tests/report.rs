@@ -289,7 +289,7 @@ fn claims_are_ruled_from_records_and_lose_their_verdict_with_them() {
     let all = of(&rows);
     for (claim, verdict) in [
         ("S01", "not measurable here"),
-        ("S02", "not measured"),
+        ("S02", "not measurable here"),
         ("D01", "not measurable here"),
         ("S04", "holds"),
         ("S05", "holds"),
