@@ -54,34 +54,6 @@ pub enum Rule {
     Seeds,
     /// Seconds of reservoir and FIFO insertion, and of the hashing before them.
     Insertion,
-    /// Label counts from which on the hashed step is the cheaper one, against the figure.
-    BreakEven,
-    /// Whether the hashed step's lead stays above wider hidden layers.
-    HiddenWidth,
-    /// Whether it stays on denser input.
-    Density,
-    /// P@1 with a random fill that repeats itself below that with a fresh one.
-    RepeatingFill,
-    /// Every variant of the hashed engine ends at the same P@1, within the tolerance.
-    VariantsAlike,
-    /// P@1 at the end with rebuilds ever more rarely.
-    Backoff,
-    /// Rebuild seconds on change, against those at fixed steps.
-    OnChange,
-    /// Recall before and after a rebuild.
-    Decay,
-    /// Adam's share of the dense step, by leaving it out.
-    AdamDominates,
-    /// P@1 from several initial parameters in the same order.
-    Start,
-    /// P@1 with a share of a hashed hidden layer, against all of it.
-    Fraction,
-    /// Speed of inference through the tables, by the published factor.
-    FastInference,
-    /// Cost to a P@1 on CPU and GPU, at the stated ratio of prices.
-    Cost,
-    /// Whether cost ranks CPU and GPU otherwise than time does.
-    RankingByCost,
     /// Draws of the hash functions select as often as the formula for m of T tables says.
     SelectionFormula,
     /// The same for one of T tables of K functions.
@@ -136,6 +108,34 @@ pub enum Rule {
     EndsBelow,
     /// P@1 by the number of hash tables.
     TablesNeeded,
+    /// Label counts from which on the hashed step is the cheaper one, against the figure.
+    BreakEven,
+    /// Whether the hashed step's lead stays above wider hidden layers.
+    HiddenWidth,
+    /// Whether it stays on denser input.
+    Density,
+    /// P@1 with a random fill that repeats itself below that with a fresh one.
+    RepeatingFill,
+    /// Every variant of the hashed engine ends at the same P@1, within the tolerance.
+    VariantsAlike,
+    /// P@1 at the end with rebuilds ever more rarely.
+    Backoff,
+    /// Rebuild seconds on change, against those at fixed steps.
+    OnChange,
+    /// Recall before and after a rebuild.
+    Decay,
+    /// Adam's share of the dense step, by leaving it out.
+    AdamDominates,
+    /// P@1 from several initial parameters in the same order.
+    Start,
+    /// P@1 with a share of a hashed hidden layer, against all of it.
+    Fraction,
+    /// Speed of inference through the tables, by the published factor.
+    FastInference,
+    /// Cost to a P@1 on CPU and GPU, at the stated ratio of prices.
+    Cost,
+    /// Whether cost ranks CPU and GPU otherwise than time does.
+    RankingByCost,
 }
 
 /// One data set's say.
@@ -167,10 +167,11 @@ impl Rule {
         }
     }
 
-    /// What a measurement of parts says.
-    pub fn of_part(self, claim: &Claim, part: &Part) -> Option<Found> {
+    /// What a measurement of parts says, beside the runs of the same claim.
+    pub fn of_part(self, claim: &Claim, part: &Part, studies: &[&Study]) -> Option<Found> {
         match self {
             Rule::LastLayer => sweeps::last_layer(claim, part),
+            Rule::LinearTree => parts::linear_tree(part, studies),
             _ => parts::apply(self, claim, part),
         }
     }
@@ -246,18 +247,6 @@ impl Rule {
                     format!("{} s to P@1 {}: a range of {}", seconds.text(number), share(target), percent(range)),
                 )
             }
-            Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
-            Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
-            Rule::VariantsAlike => options::variants_alike(panel, tolerance),
-            Rule::Backoff => options::backoff(panel, tolerance),
-            Rule::OnChange => options::on_change(panel, tolerance),
-            Rule::Decay => options::decay(panel, tolerance),
-            Rule::AdamDominates => options::adam_dominates(panel, figure),
-            Rule::Start => options::start(panel, tolerance),
-            Rule::Fraction => options::fraction(panel, figure, tolerance),
-            Rule::FastInference => options::fast_inference(lsh()?, figure, tolerance),
-            Rule::Cost => options::cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
-            Rule::RankingByCost => options::ranking_by_cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
             Rule::Unoptimised => sweeps::unoptimised(claim, panel),
             Rule::Optimised => sweeps::optimised(claim, panel),
             Rule::Ladder => sweeps::whole_ladder(claim, panel),
@@ -274,6 +263,18 @@ impl Rule {
             Rule::BatchMemory => sweeps::batch_memory(claim, panel),
             Rule::EndsBelow => sweeps::ends_below(claim, panel),
             Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
+            Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
+            Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
+            Rule::VariantsAlike => options::variants_alike(panel, tolerance),
+            Rule::Backoff => options::backoff(panel, tolerance),
+            Rule::OnChange => options::on_change(panel, tolerance),
+            Rule::Decay => options::decay(panel, tolerance),
+            Rule::AdamDominates => options::adam_dominates(panel, figure),
+            Rule::Start => options::start(panel, tolerance),
+            Rule::Fraction => options::fraction(panel, figure, tolerance),
+            Rule::FastInference => options::fast_inference(lsh()?, figure, tolerance),
+            Rule::Cost => options::cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
+            Rule::RankingByCost => options::ranking_by_cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
             _ => None,
         }
     }
@@ -282,6 +283,9 @@ impl Rule {
     pub fn needs(self, claim: &Claim) -> String {
         let baseline = claim.baseline.as_deref().unwrap_or("dense-cpu");
         match self {
+            Rule::LinearTree => {
+                format!("experiment `{}` where the program omikuji is, and runs on the same data", claim.experiment)
+            }
             Rule::HugePages => "a machine that lets its translation cache be counted".into(),
             Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
             Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
@@ -293,18 +297,6 @@ impl Rule {
             Rule::Seeds => "three seeds of lsh-cpu that reach the P@1 at which dense-cpu ends".into(),
             Rule::ActiveShare => "runs of lsh-cpu that record their active neurons and the labels there are".into(),
             Rule::StillRising => "a run of dense-cpu".into(),
-            Rule::FastInference => "an evaluation of lsh-cpu through its tables".into(),
-            Rule::BreakEven
-            | Rule::HiddenWidth
-            | Rule::Density
-            | Rule::RepeatingFill
-            | Rule::VariantsAlike
-            | Rule::Backoff
-            | Rule::OnChange
-            | Rule::Decay
-            | Rule::AdamDominates
-            | Rule::Start
-            | Rule::Fraction => format!("experiment `{}`", claim.experiment),
             Rule::Insertion
             | Rule::SelectionFormula
             | Rule::RetrievalFormula
@@ -314,8 +306,7 @@ impl Rule {
             | Rule::Dwta
             | Rule::Packing
             | Rule::TableOne
-            | Rule::Evaluation
-            | Rule::LinearTree => format!("experiment `{}`", claim.experiment),
+            | Rule::Evaluation => format!("experiment `{}`", claim.experiment),
             Rule::Unoptimised => "a step of dense-gpu on a GPU beside `lsh-cpu:1-portable`".into(),
             Rule::WiderVectors => "a CPU with AVX-512 (contestants `lsh-cpu:2-avx2` and `lsh-cpu:3-avx512`)".into(),
             Rule::Saturates => format!("dense-cpu on more than {} threads", claim.figure.unwrap_or_default()),
@@ -329,6 +320,18 @@ impl Rule {
             | Rule::RisesThenSaturates
             | Rule::BatchMemory
             | Rule::TablesNeeded => format!("experiment `{}`", claim.experiment),
+            Rule::FastInference => "an evaluation of lsh-cpu through its tables".into(),
+            Rule::BreakEven
+            | Rule::HiddenWidth
+            | Rule::Density
+            | Rule::RepeatingFill
+            | Rule::VariantsAlike
+            | Rule::Backoff
+            | Rule::OnChange
+            | Rule::Decay
+            | Rule::AdamDominates
+            | Rule::Start
+            | Rule::Fraction => format!("experiment `{}`", claim.experiment),
             _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
             _ => format!("runs of lsh-cpu and {baseline}"),
         }
@@ -345,12 +348,8 @@ impl Rule {
                 | Rule::LastLayer
                 | Rule::CoreUse
                 | Rule::FillShare
-                | Rule::BreakEven
-                | Rule::AdamDominates
-                | Rule::Fraction
-                | Rule::FastInference
-                | Rule::Cost
-                | Rule::RankingByCost
+                | Rule::Strategies
+                | Rule::Packing
                 | Rule::Unoptimised
                 | Rule::Optimised
                 | Rule::Ladder
@@ -359,6 +358,12 @@ impl Rule {
                 | Rule::Overtakes
                 | Rule::Saturates
                 | Rule::SampledShare
+                | Rule::BreakEven
+                | Rule::AdamDominates
+                | Rule::Fraction
+                | Rule::FastInference
+                | Rule::Cost
+                | Rule::RankingByCost
         );
         let baseline = matches!(
             self,

@@ -171,10 +171,9 @@ pub fn decay(panel: &Panel, tolerance: f64) -> Option<Found> {
         }
     }
     if let Some(never) = panel.find("lsh-cpu:never") {
-        let ends = |at: fn(&[(u64, f64)]) -> Option<&(u64, f64)>| {
-            Spread::of(never.runs.iter().filter_map(|run| at(&recalls(run)).map(|(_, recall)| *recall)))
-        };
-        if let (Some(first), Some(last)) = (ends(|all| all.first()), ends(|all| all.last())) {
+        let first = Spread::of(never.runs.iter().filter_map(|run| recalls(run).first().map(|(_, recall)| *recall)));
+        let last = Spread::of(never.runs.iter().filter_map(|run| recalls(run).last().map(|(_, recall)| *recall)));
+        if let (Some(first), Some(last)) = (first, last) {
             words.push(format!("never rebuilt, from {} to {}", share(first.median), share(last.median)));
         }
     }

@@ -2,9 +2,11 @@
 
 use super::super::super::runs::{Contestant, Panel, Run, Study};
 use super::super::super::style::Style;
-use super::super::Verdict::{self, DoesNotHold, Holds, InPart, NotMeasured};
+use super::super::Verdict::{self, DoesNotHold, Holds, InPart, NotMeasurable, NotMeasured};
 use super::super::ledger;
 use crate::record::Row;
+use crate::report::links::Links;
+use std::path::Path;
 
 /// A step's seconds and the P@1 at the end of 100 steps.
 fn of(name: &str, seconds: f64, p1: f64) -> Contestant {
@@ -34,6 +36,7 @@ fn changed(name: &str, seconds: f64, p1: f64, change: impl Fn(Row) -> Row) -> Co
     });
     Contestant {
         name: name.into(),
+        engine: name.into(),
         style: Style::of(name, false),
         variant: 0,
         software: false,
@@ -50,9 +53,16 @@ fn panel(dataset: &str, contestants: Vec<Contestant>) -> Panel {
 /// The verdict on a claim from one study of its own experiment, and its words.
 fn judged(id: &str, panels: Vec<Panel>) -> (Verdict, String) {
     let claim = ledger().into_iter().find(|claim| claim.id == id).unwrap();
-    let study =
-        Study { experiment: claim.experiment.clone(), label: "machine".into(), machine: None, panels, files: vec![] };
-    let ruling = claim.judge(&[study], &[]);
+    let study = Study {
+        experiment: claim.experiment.clone(),
+        label: "machine".into(),
+        machine: None,
+        provenance: None,
+        panels,
+        files: vec![],
+    };
+    let links = Links { studies: &[study], parts: &[], out: Path::new("") };
+    let ruling = claim.judge(&links, &[]);
     (ruling.verdict, ruling.measured)
 }
 
@@ -266,5 +276,5 @@ fn prices_can_turn_the_ranking() {
     assert_eq!(verdict("B01", with(0.002)), DoesNotHold);
     assert_eq!(verdict("C15", with(0.005)), Holds);
     assert_eq!(verdict("C15", with(0.002)), DoesNotHold);
-    assert_eq!(verdict("C15", vec![of("lsh-cpu", 0.01, 0.5)]), NotMeasured);
+    assert_eq!(verdict("C15", vec![of("lsh-cpu", 0.01, 0.5)]), NotMeasurable, "no GPU");
 }
