@@ -317,6 +317,20 @@ fn another_seed_is_another_start_and_another_order() {
 }
 
 #[test]
+fn a_contestant_may_have_a_start_and_a_width_of_its_own_in_the_same_order() {
+    let mut desk = Desk::default();
+    desk.run(&format!("{TOML}start = 2\n[[engine]]\nname = \"wide\"\nhidden = [9, 4]"));
+    let seen = desk.seen.borrow();
+    let load = |name: &str| &seen.loads.iter().find(|(engine, _)| engine == name).unwrap().1;
+    let mut other = Desk::default();
+    other.run(&TOML.replace("[1]", "[2]"));
+    assert_ne!(load("first"), load("second"));
+    assert_eq!(*load("second"), other.seen.borrow().loads[0].1, "the start of seed 2");
+    assert_eq!(seen.batches["first"], seen.batches["second"]);
+    assert!(load("wide").len() > 2 * load("first").len(), "9 hidden neurons, and 4 above them");
+}
+
+#[test]
 fn rows_stand_where_they_were_asked_for_on_one_fixed_sample_and_on_everything_at_the_end() {
     let mut desk = Desk::default();
     let (rows, tally) = desk.run(TOML);

@@ -123,6 +123,29 @@ fn relative_error(a: &[f32], b: &[f32]) -> f64 {
     difference / norm(&mut b.iter().map(|b| f64::from(*b))).max(1e-12)
 }
 
+/// Plain gradient descent above the first layer is that of the sparse engine with every neuron active.
+#[test]
+fn gradient_descent_is_the_same_in_both_cpu_engines() {
+    let problem = problem(37, &[19], 301, false, Rows::Dense);
+    let initial = Parameters::new(&problem.shape, Init::Glorot, 5);
+    let batch = problem.batches(1).remove(0);
+    let output = |name: &str, options: &str| {
+        let mut engine = problem.engine(name, options, 2);
+        engine.load(&initial).unwrap();
+        engine.step(&batch).unwrap();
+        engine.finish().unwrap();
+        let moved = engine.parameters().unwrap().layers.remove(1);
+        let before = &initial.layers[1];
+        let by = |now: &[f32], then: &[f32]| now.iter().zip(then).map(|(a, b)| a - b).collect::<Vec<_>>();
+        (by(&moved.weights, &before.weights), by(&moved.bias, &before.bias))
+    };
+    let (found, expected) =
+        (output("dense-cpu", "optimiser = \"sgd\""), output("sparse-cpu:all", "optimiser = \"sgd\""));
+    assert!(expected.0.iter().any(|step| *step != 0.0));
+    assert!(relative_error(&found.0, &expected.0) < 1e-3 && relative_error(&found.1, &expected.1) < 1e-3);
+    assert!(relative_error(&found.0, &output("dense-cpu", "").0) > 0.5, "Adam steps otherwise");
+}
+
 /// Products in bf16 follow the same path within what bf16 (8 bits of mantissa) loses.
 #[test]
 fn bf16_stays_near_the_reference() {

@@ -30,9 +30,10 @@ impl TopK {
             for start in (0..total).step_by(ROWS) {
                 for (i, logits) in logits.chunks_exact_mut(total).enumerate() {
                     let x = queries.row(group * SAMPLES + i);
-                    for n in start..total.min(start + ROWS) {
+                    let end = total.min(start + ROWS);
+                    for (n, logit) in (start..end).zip(&mut logits[start..end]) {
                         let w = &neurons.weights[n * neurons.stride..][..neurons.width];
-                        logits[n] = (kernels().dot)(w, x) + neurons.bias[n];
+                        *logit = (kernels().dot)(w, x) + neurons.bias[n];
                     }
                 }
             }

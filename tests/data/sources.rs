@@ -13,6 +13,7 @@ fn names_print_as_they_were_typed() {
         "synthetic:delicious-200k@0.1",
         "synthetic:wikilshtc-325k@2?train=20000&test=2000",
         "synthetic:amazon-670k?test=5",
+        "synthetic:amazon-670k?test=5&features=300",
         "xmc:a/train.txt,b/test.txt.gz",
         "xmc:train.txt,test.txt?weighting=tf-idf",
         "idx:some/folder",

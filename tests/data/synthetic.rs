@@ -64,6 +64,14 @@ fn the_same_seed_gives_the_same_bytes_at_any_number_of_threads() {
 }
 
 #[test]
+fn rows_may_have_another_number_of_features() {
+    let made = build("synthetic:amazon-670k@0.02?train=500&test=1&features=200", 0);
+    assert_eq!(made.inputs, build("synthetic:amazon-670k@0.02?train=1&test=1", 0).inputs);
+    let mean = sparse(&made.train).nnz() as f64 / 500.0;
+    approx::assert_relative_eq!(mean, 200.0, max_relative = 0.06);
+}
+
+#[test]
 fn fewer_rows_are_the_first_rows() {
     let all = build("synthetic:amazon-670k@0.01", 0);
     let few = build("synthetic:amazon-670k@0.01?train=700&test=30", 0);

@@ -85,7 +85,7 @@ pub fn variants_alike(panel: &Panel, tolerance: f64) -> Option<Found> {
     let base = end(first)?;
     let (mut same, mut words) = (Vec::new(), vec![format!("P@1 {} with lsh-cpu", base.text(share))]);
     for other in panel.contestants.iter().filter(|other| other.counts() && other.name.starts_with("lsh-cpu:")) {
-        let other_end = end(other)?;
+        let Some(other_end) = end(other) else { continue };
         same.push((other_end.median - base.median).abs() <= tolerance);
         let slower =
             step_ratio(first, other).map_or_else(String::new, |ratio| format!(" at {} its time", times(ratio.median)));
@@ -110,7 +110,7 @@ pub fn backoff(panel: &Panel, tolerance: f64) -> Option<Found> {
     };
     let (mut kept, mut words) = (Vec::new(), vec![describe("P@1 with fixed rebuilds", base, fixed)]);
     for other in panel.contestants.iter().filter(|other| other.counts() && other.name.starts_with("lsh-cpu:")) {
-        let (other_end, name) = (end(other)?, other.name.trim_start_matches("lsh-cpu:"));
+        let (Some(other_end), name) = (end(other), other.name.trim_start_matches("lsh-cpu:")) else { continue };
         if name.starts_with("backoff") {
             kept.push(other_end.median >= base.median - tolerance);
         }

@@ -190,6 +190,9 @@ fn rebuilds_cost_time_or_accuracy() {
     let (found, words) = judged("S28", vec![panel("moby", backoff([0.5, 0.495]))]);
     assert!(found == Holds && words.contains("backoff-0.1 0.500 (20.0 % of its time)"), "{words}");
     assert_eq!(verdict("S28", backoff([0.5, 0.4])), InPart);
+    let mut unfinished = backoff([0.5, 0.495]);
+    unfinished[2].runs.iter_mut().for_each(|run| run.full = None);
+    assert_eq!(verdict("S28", unfinished), Holds, "a run that did not end says nothing");
     assert_eq!(verdict("S28", backoff([0.3, 0.4])), DoesNotHold);
     assert_eq!(verdict("S28", vec![fixed()]), NotMeasured);
 
