@@ -401,8 +401,11 @@ fn a_curve_never_mixes_settings() {
 
 #[test]
 fn an_experiment_says_which_figures_it_wants_and_what_it_asks() {
+    let software = runs("moby", "dense-gpu", 0.8, 0.1).into_iter().map(|row| Row { software: true, ..row });
     let rows: Vec<Row> = three_engines()
         .into_iter()
+        .filter(|row| row.engine != "dense-gpu")
+        .chain(software)
         .flat_map(|row| {
             let other = Row { engine: format!("{}, 4 threads", row.engine), threads: 4, ..row.clone() };
             [Row { engine: format!("{}, 2 threads", row.engine), ..row }, other]
@@ -429,6 +432,8 @@ fn an_experiment_says_which_figures_it_wants_and_what_it_asks() {
     let sweep = bench.figure("default-sweep.csv");
     assert!(sweep.contains("\"moby, Seconds a step\",lsh-cpu,measured,2,0.01,"), "{sweep}");
     assert!(sweep.contains("\"moby, Seconds a step\",lsh-cpu,measured,4,0.01,"), "{sweep}");
+    // A software adapter keeps its name in a line over threads too.
+    assert!(sweep.contains(",dense-gpu (software),measured,4,") && !sweep.contains(",dense-gpu,"), "{sweep}");
     assert_eq!(experiment("'time-accuracy'").0, ["default-time-accuracy"]);
     assert_eq!(experiment("").0.len(), 5);
     assert!(experiment("'table9'").0.is_empty());
