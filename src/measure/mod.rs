@@ -15,9 +15,20 @@
 //!
 //! Adding one is a file here and a line in [`REGISTRY`]. Every value becomes an [`Observation`] as soon as it is known.
 
+mod counters;
+mod densified;
+mod evaluation;
+mod huge_pages;
+mod incremental;
 mod insertion;
 mod layers;
+mod linear_tree;
+mod packing;
+mod projections;
+mod retrieved;
 mod selection;
+mod strategies;
+mod table_one;
 
 use crate::harness::{Clock, SystemClock};
 use crate::lsh::LshError;
@@ -66,9 +77,46 @@ pub const REGISTRY: &[Entry] = &[
         run: selection::run,
     },
     Entry {
+        name: "strategies",
+        summary: "Choosing neurons from the ids in the buckets: vanilla, top-k, hard threshold.",
+        run: strategies::run,
+    },
+    Entry {
+        name: "incremental",
+        summary: "Correcting SimHash codes by what changed, against hashing every row anew.",
+        run: incremental::run,
+    },
+    Entry {
+        name: "projections",
+        summary: "Recall and hash time of SimHash by the sparsity of its projections.",
+        run: projections::run,
+    },
+    Entry {
+        name: "densified",
+        summary: "How well WTA and DWTA tell like from unlike sparse vectors.",
+        run: densified::run,
+    },
+    Entry {
+        name: "packing",
+        summary: "What is retrieved, by K and by how DWTA's codes are packed.",
+        run: packing::run,
+    },
+    Entry { name: "table-one", summary: "Statistics of data sets beside the published ones.", run: table_one::run },
+    Entry { name: "huge-pages", summary: "Row kernels over a table on small and on huge pages.", run: huge_pages::run },
+    Entry {
+        name: "evaluation",
+        summary: "P@1 on the first rows of a sorted test file, on a sample, on everything.",
+        run: evaluation::run,
+    },
+    Entry {
         name: "layers",
         summary: "A dense step with all labels and with few: the last layer's share of it.",
         run: layers::run,
+    },
+    Entry {
+        name: "linear-tree",
+        summary: "Trees of linear classifiers, by the program omikuji: seconds and P@1.",
+        run: linear_tree::run,
     },
 ];
 

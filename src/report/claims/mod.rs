@@ -150,7 +150,7 @@ impl Claim {
                 found.into_iter().for_each(|(dataset, found)| note(&study.experiment, &dataset, &study.label, found));
             }
             for part in &parts {
-                if let Some(found) = rule.of_part(&self, part) {
+                if let Some(found) = rule.of_part(&self, part, &studies) {
                     evidence.push(cite(links, &part.experiment, &links.part(part), std::slice::from_ref(&part.file)));
                     note(&part.experiment, "", &part.label, found);
                 }

@@ -167,10 +167,11 @@ impl Rule {
         }
     }
 
-    /// What a measurement of parts says.
-    pub fn of_part(self, claim: &Claim, part: &Part) -> Option<Found> {
+    /// What a measurement of parts says, beside the runs of the same claim.
+    pub fn of_part(self, claim: &Claim, part: &Part, studies: &[&Study]) -> Option<Found> {
         match self {
             Rule::LastLayer => sweeps::last_layer(claim, part),
+            Rule::LinearTree => parts::linear_tree(part, studies),
             _ => parts::apply(self, claim, part),
         }
     }
@@ -264,7 +265,7 @@ impl Rule {
             Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
             Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
             Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
-            Rule::VariantsAlike => options::alike(panel, tolerance),
+            Rule::VariantsAlike => options::variants_alike(panel, tolerance),
             Rule::Backoff => options::backoff(panel, tolerance),
             Rule::OnChange => options::on_change(panel, tolerance),
             Rule::Decay => options::decay(panel, tolerance),
@@ -282,6 +283,9 @@ impl Rule {
     pub fn needs(self, claim: &Claim) -> String {
         let baseline = claim.baseline.as_deref().unwrap_or("dense-cpu");
         match self {
+            Rule::LinearTree => {
+                format!("experiment `{}` where the program omikuji is, and runs on the same data", claim.experiment)
+            }
             Rule::HugePages => "a machine that lets its translation cache be counted".into(),
             Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
             Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
@@ -302,8 +306,7 @@ impl Rule {
             | Rule::Dwta
             | Rule::Packing
             | Rule::TableOne
-            | Rule::Evaluation
-            | Rule::LinearTree => format!("experiment `{}`", claim.experiment),
+            | Rule::Evaluation => format!("experiment `{}`", claim.experiment),
             Rule::Unoptimised => "a step of dense-gpu on a GPU beside `lsh-cpu:1-portable`".into(),
             Rule::WiderVectors => "a CPU with AVX-512 (contestants `lsh-cpu:2-avx2` and `lsh-cpu:3-avx512`)".into(),
             Rule::Saturates => format!("dense-cpu on more than {} threads", claim.figure.unwrap_or_default()),
@@ -345,6 +348,8 @@ impl Rule {
                 | Rule::LastLayer
                 | Rule::CoreUse
                 | Rule::FillShare
+                | Rule::Strategies
+                | Rule::Packing
                 | Rule::Unoptimised
                 | Rule::Optimised
                 | Rule::Ladder
