@@ -156,7 +156,9 @@ fn study_blocks(study: &Study, links: &Links, drawn: Vec<Figure>, leads: bool) -
         blocks.extend(drawn.next().map(Block::Figure));
     }
     let id = |kind: &str| format!("{prefix}-{kind}");
-    let (curves, bars): (Vec<Figure>, Vec<Figure>) = drawn.partition(|figure| figure.name.ends_with("accuracy"));
+    let costs = ["epoch-seconds", "step-time", "phases"];
+    let (bars, curves): (Vec<Figure>, Vec<Figure>) =
+        drawn.partition(|figure| costs.into_iter().any(|kind| figure.name.ends_with(kind)));
     if accuracy {
         blocks.push(Block::Table(tables::summary(study, &id("summary"))));
         time_blocks(study, &prefix, &mut blocks);
@@ -166,6 +168,7 @@ fn study_blocks(study: &Study, links: &Links, drawn: Vec<Figure>, leads: bool) -
             blocks.push(Block::Table(table));
         }
     } else {
+        blocks.extend(curves.into_iter().map(Block::Figure));
         blocks.extend(tables::steps(study, &id("summary")).map(Block::Table));
     }
     if !bars.is_empty() {

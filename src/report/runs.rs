@@ -254,11 +254,8 @@ pub fn studies(records: &Records) -> Vec<Study> {
     }
     for study in &mut studies {
         for panel in &mut study.panels {
+            panel.know_engines(study.provenance.as_ref());
             panel.name_contestants();
-            for contestant in &mut panel.contestants {
-                let known = study.provenance.as_ref().map(|asked| asked.engine(&contestant.engine).to_owned());
-                contestant.engine = known.unwrap_or(std::mem::take(&mut contestant.engine));
-            }
         }
     }
     // The experiment that answers the suite's question comes first.
@@ -317,6 +314,18 @@ impl Panel {
             self.contestants.len() - 1
         });
         self.contestants[at].add(row);
+    }
+
+    /// Tells engines by the experiment's own words. A label that says nothing of the engine takes the engine's colour.
+    fn know_engines(&mut self, asked: Option<&Provenance>) {
+        for contestant in &mut self.contestants {
+            if let Some(asked) = asked {
+                contestant.engine = asked.engine(&contestant.name).to_owned();
+            }
+            if matches!(contestant.style, Style::Other(_)) {
+                contestant.style = Style::of(&contestant.engine, contestant.software);
+            }
+        }
     }
 
     /// Gives every contestant a name of its own: what differs is added where the same engine competes twice.

@@ -51,6 +51,7 @@ fn settings(contestant: &Contestant) -> BTreeMap<String, String> {
         walk("", &serde_json::from_str(&row.options).unwrap_or_default(), &mut found);
         found.insert("threads".into(), row.threads.to_string());
         found.insert("batch".into(), row.batch.to_string());
+        found.insert("software".into(), row.software.to_string());
     }
     found
 }
@@ -83,10 +84,16 @@ fn over_settings(panel: &Panel, value: &dyn Fn(&Contestant) -> Option<Spread>) -
             members.iter().filter_map(|&(contestant, x)| Some((x, value(contestant)?))).collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let names: Vec<&str> = members.iter().map(|(contestant, _)| contestant.name.as_str()).collect();
-        Line { name: common(&names, &x_name), style: first.style, points }
+        let mut name = common(&names, &x_name);
+        if first.software && !name.ends_with("(software)") {
+            name += " (software)";
+        }
+        Line { name, style: first.style, points }
     });
     let mut lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
-    lines.sort_by_key(|line| all.iter().position(|(contestant, _)| contestant.name.starts_with(&line.name)));
+    lines.sort_by_key(|line| {
+        all.iter().position(|(contestant, _)| contestant.name.starts_with(line.name.trim_end_matches(" (software)")))
+    });
     (!lines.is_empty()).then(|| Sweep { title: panel.dataset.clone(), x_name, lines })
 }
 

@@ -11,6 +11,7 @@ use super::parts::Part;
 use super::runs::Study;
 use crate::record::Machine;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// One line of the ledger.
 #[derive(Clone, Debug, Deserialize)]
@@ -123,14 +124,16 @@ impl Claim {
         let studies: Vec<&Study> = links.studies.iter().filter(|study| self.reads(&study.experiment)).collect();
         let parts: Vec<&Part> = links.parts.iter().filter(|part| self.reads(&part.experiment)).collect();
         let labels = studies.iter().map(|study| &study.label).chain(parts.iter().map(|part| &part.label));
-        let several = labels.collect::<std::collections::BTreeSet<_>>().len() > 1;
+        let several = labels.collect::<BTreeSet<_>>().len() > 1;
+        let names = studies.iter().map(|study| &study.experiment).chain(parts.iter().map(|part| &part.experiment));
+        let many = names.collect::<BTreeSet<_>>().len() > 1;
         let mut verdicts = Vec::new();
         let mut measured = Vec::new();
         let mut evidence = Vec::new();
-        let mut note = |what: &str, machine: &str, found: rules::Found| {
-            let machine = if several { format!(", {}", plain(machine)) } else { String::new() };
-            let place = format!("{}{machine}", plain(what));
-            let place = place.trim_start_matches(", ");
+        let mut note = |experiment: &str, dataset: &str, machine: &str, found: rules::Found| {
+            let place = [(many, experiment), (!dataset.is_empty(), dataset), (several, machine)];
+            let place: Vec<String> = place.iter().filter(|(told, _)| *told).map(|(_, name)| plain(name)).collect();
+            let place = place.join(", ");
             verdicts.push(found.verdict);
             measured.push(if place.is_empty() { found.words } else { format!("{place}: {}", found.words) });
         };
@@ -144,12 +147,12 @@ impl Claim {
                 if !found.is_empty() {
                     evidence.push(cite(links, &study.experiment, &links.study(study), &study.files));
                 }
-                found.into_iter().for_each(|(dataset, found)| note(&dataset, &study.label, found));
+                found.into_iter().for_each(|(dataset, found)| note(&study.experiment, &dataset, &study.label, found));
             }
             for part in &parts {
                 if let Some(found) = rule.of_part(&self, part, &studies) {
                     evidence.push(cite(links, &part.experiment, &links.part(part), std::slice::from_ref(&part.file)));
-                    note("", &part.label, found);
+                    note(&part.experiment, "", &part.label, found);
                 }
             }
         }
