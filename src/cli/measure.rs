@@ -19,6 +19,7 @@ pub(super) fn conduct(
     tally: &mut Tally,
 ) -> anyhow::Result<PathBuf> {
     let mut writer = Writer::<Observation>::create(results, machine, &experiment.id(scale))?;
+    writer.describe(&experiment.as_run(scale))?;
     let path = writer.path().to_owned();
     let threads = experiment.run.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let set = serde_json::to_string(&(what, threads, scale, &machine.label, &machine.build, &machine.flags))?;

@@ -41,8 +41,8 @@ enum Verb {
     Export(export::Arguments),
     /// Show what this machine can compute with
     Devices(devices::Arguments),
-    /// List the experiments and the engines
-    List,
+    /// List the experiments, what of them was run here and what it cost, and the engines
+    List(list::Arguments),
 }
 
 const EXAMPLES: &str = "\
@@ -90,7 +90,7 @@ pub fn main() -> ExitCode {
         Verb::Data(arguments) => data::run(&arguments),
         Verb::Export(arguments) => export::run(&arguments),
         Verb::Devices(arguments) => devices::run(&arguments),
-        Verb::List => list::run(),
+        Verb::List(arguments) => list::run(&arguments),
     })
 }
 

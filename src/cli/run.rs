@@ -131,6 +131,7 @@ fn conduct(
     tally: &mut Tally,
 ) -> anyhow::Result<PathBuf> {
     let mut writer = Writer::create(&arguments.results, machine, &experiment.id(arguments.scale))?;
+    writer.describe(&as_run(&experiment, arguments))?;
     let path = writer.path().to_owned();
     let earlier = earlier(&path, arguments, machine, console)?;
     let options = Options {
@@ -186,7 +187,20 @@ fn conduct(
             break;
         }
     }
+    if arguments.search {
+        // With the rates found.
+        writer.describe(&as_run(&experiment, arguments))?;
+    }
     Ok(path)
+}
+
+/// The experiment with what the command line adds, under its name in records.
+fn as_run(experiment: &Experiment, arguments: &Arguments) -> Experiment {
+    let mut experiment = experiment.as_run(arguments.scale);
+    for data in &mut experiment.data {
+        data.seconds = [data.seconds, arguments.seconds].into_iter().flatten().reduce(f64::min);
+    }
+    experiment
 }
 
 /// Rows that runs of this program on this machine left in the same file.

@@ -23,7 +23,7 @@ pub enum Source {
     Idx(PathBuf),
 }
 
-/// `synthetic:NAME[@SCALE][?train=ROWS&test=ROWS]`
+/// `synthetic:NAME[@SCALE][?train=ROWS&test=ROWS&features=MEAN]`
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Synthetic {
     pub published: Published,
@@ -33,6 +33,8 @@ pub struct Synthetic {
     pub train: Option<usize>,
     /// Makes only the first so many test rows.
     pub test: Option<usize>,
+    /// Mean number of distinct features a row, in place of the published one.
+    pub features: Option<usize>,
 }
 
 /// `xmc:TRAIN,TEST[?weighting=tf-idf]`
@@ -57,7 +59,8 @@ pub enum Weighting {
 impl Source {
     /// The forms a source is written in.
     pub const FORMS: &str = "`moby`, `webster`, `synthetic:amazon-670k`, `synthetic:delicious-200k` or \
-         `synthetic:wikilshtc-325k` (with `@0.1` for a tenth of the size, `?train=20000&test=2000` for fewer rows), \
+         `synthetic:wikilshtc-325k` (with `@0.1` for a tenth of the size, `?train=20000&test=2000` for fewer rows, \
+         `?features=300` for other features a row), \
          `xmc:TRAIN,TEST` (with `?weighting=tf-idf` for raw counts), or `idx:FOLDER`";
 
     /// Whether another seed gives other data.
@@ -79,15 +82,15 @@ impl fmt::Display for Source {
                     Weighting::TfIdf => f.write_str("?weighting=tf-idf"),
                 }
             }
-            Source::Synthetic(Synthetic { published, scale, train, test }) => {
+            Source::Synthetic(Synthetic { published, scale, train, test, features }) => {
                 write!(f, "synthetic:{}", published.name())?;
                 if *scale != 1.0 {
                     write!(f, "@{scale}")?;
                 }
-                for (limit, prefix) in [(train, "?train="), (test, if train.is_some() { "&test=" } else { "?test=" })] {
-                    if let Some(rows) = limit {
-                        write!(f, "{prefix}{rows}")?;
-                    }
+                let given = [("train", train), ("test", test), ("features", features)];
+                let given = given.iter().filter_map(|(key, value)| Some((key, (*value).as_ref()?)));
+                for (index, (key, value)) in given.enumerate() {
+                    write!(f, "{}{key}={value}", if index == 0 { '?' } else { '&' })?;
                 }
                 Ok(())
             }
@@ -125,15 +128,16 @@ fn synthetic(rest: &str) -> Result<Source, String> {
         Ok(scale) if scale > 0.0 && scale <= 100.0 => scale,
         _ => return Err(format!("the scale `{scale}` is not a number above 0 and up to 100")),
     };
-    let mut made = Synthetic { published, scale, train: None, test: None };
+    let mut made = Synthetic { published, scale, train: None, test: None, features: None };
     for option in options.split('&').filter(|option| !option.is_empty()) {
         let (key, value) = option.split_once('=').unwrap_or((option, ""));
         let limit = match key {
             "train" => &mut made.train,
             "test" => &mut made.test,
-            _ => return Err(format!("`{key}` is neither `train` nor `test`")),
+            "features" => &mut made.features,
+            _ => return Err(format!("`{key}` is neither `train` nor `test` nor `features`")),
         };
-        *limit = Some(value.parse().map_err(|_| format!("`{value}` is no number of rows"))?);
+        *limit = Some(value.parse().map_err(|_| format!("`{value}` is no number of rows or features"))?);
     }
     Ok(Source::Synthetic(made))
 }

@@ -113,7 +113,7 @@ impl Published {
 }
 
 impl Synthetic {
-    /// The counts as scaled and limited; the counts a row stay.
+    /// The counts as scaled and limited; the counts a row stay, but for a number of features asked for.
     pub fn counts(&self) -> Counts {
         let full = self.published.counts();
         let scaled = |n: usize| ((n as f64 * self.scale).round() as usize).max(1);
@@ -122,6 +122,7 @@ impl Synthetic {
             test: self.test.unwrap_or(usize::MAX).min(scaled(full.test)),
             inputs: scaled(full.inputs),
             labels: scaled(full.labels),
+            features_a_row: self.features.map_or(full.features_a_row, |mean| mean as f64),
             ..full
         }
     }

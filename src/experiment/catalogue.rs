@@ -22,11 +22,23 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("slide20-incremental-hashing.toml", include_str!("../../benches/experiments/slide20-incremental-hashing.toml")),
     ("slide20-projections.toml", include_str!("../../benches/experiments/slide20-projections.toml")),
     ("slide20-dwta.toml", include_str!("../../benches/experiments/slide20-dwta.toml")),
+    ("slide20-races.toml", include_str!("../../benches/experiments/slide20-races.toml")),
+    ("slide20-rebuild.toml", include_str!("../../benches/experiments/slide20-rebuild.toml")),
+    ("slide20-strategies.toml", include_str!("../../benches/experiments/slide20-strategies.toml")),
+    ("slide20-insertion-training.toml", include_str!("../../benches/experiments/slide20-insertion-training.toml")),
     ("slide21-data.toml", include_str!("../../benches/experiments/slide21-data.toml")),
     ("slide21-tables.toml", include_str!("../../benches/experiments/slide21-tables.toml")),
+    ("kdd17-fraction.toml", include_str!("../../benches/experiments/kdd17-fraction.toml")),
     ("c03-evaluation.toml", include_str!("../../benches/experiments/c03-evaluation.toml")),
     ("c04-linear-tree.toml", include_str!("../../benches/experiments/c04-linear-tree.toml")),
+    ("c06-start.toml", include_str!("../../benches/experiments/c06-start.toml")),
+    ("c07-optimiser.toml", include_str!("../../benches/experiments/c07-optimiser.toml")),
     ("c08-packing.toml", include_str!("../../benches/experiments/c08-packing.toml")),
+    ("c09-selection.toml", include_str!("../../benches/experiments/c09-selection.toml")),
+    ("c10-fill.toml", include_str!("../../benches/experiments/c10-fill.toml")),
+    ("c12-break-even.toml", include_str!("../../benches/experiments/c12-break-even.toml")),
+    ("c12-hidden-width.toml", include_str!("../../benches/experiments/c12-hidden-width.toml")),
+    ("c13-density.toml", include_str!("../../benches/experiments/c13-density.toml")),
 ];
 
 /// Finds an experiment by the name of a shipped one, or reads the TOML file at a path.

@@ -45,6 +45,10 @@ pub(super) fn widths<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<usize>, 
     values.into_iter().map(check_positive).collect()
 }
 
+pub(super) fn widths_option<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Vec<usize>>, D::Error> {
+    widths(input).map(Some)
+}
+
 pub(super) fn not_blank<'de, D: Deserializer<'de>>(input: D) -> Result<String, D::Error> {
     let value = String::deserialize(input)?;
     if value.trim().is_empty() { Err(D::Error::custom("the text is empty")) } else { Ok(value) }

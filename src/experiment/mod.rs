@@ -3,7 +3,9 @@
 //! ```toml
 //! name = "example"                       # lower case, digits, hyphens; names the result file
 //! question = "Is hashing faster than multiplying?"
-//! renders = ["time-accuracy"]            # figures and tables of the report this feeds
+//! title = "A small example"              # its heading in the report; made of the name where not given
+//! renders = ["time-accuracy"]            # its figures in the report: time-accuracy, iteration-accuracy, cpu-accuracy,
+//!                                        # epoch-seconds, phases, step-time, sweep, recall, active
 //!
 //! [network]
 //! hidden = [128]
@@ -27,6 +29,8 @@
 //! name = "lsh-cpu"
 //! label = "LSH, 20 tables"               # name of its curve; the engine's name where not given
 //! batch = 64                             # instead of the experiment's; so are threads and learning-rate
+//! hidden = [512]                         # instead of the experiment's, where it compares widths
+//! start = 7                              # seed of the first parameters instead of the run's, where it compares starts
 //! options = { tables = 20 }              # the engine's own; it refuses what it does not know
 //!
 //! [scales.smoke]                         # laid over the file by `--scale smoke`
@@ -85,10 +89,12 @@ pub struct Experiment {
     /// Names the result file.
     #[serde(deserialize_with = "fields::slug")]
     pub name: String,
+    /// Its heading in the report; made of the name where not given.
+    pub title: Option<String>,
     /// What it answers, in prose.
     #[serde(deserialize_with = "fields::not_blank")]
     pub question: String,
-    /// Figures and tables of the report it feeds.
+    /// Figures of the report it feeds; those of accuracy and of the time of an epoch where none is named.
     #[serde(default)]
     pub renders: Vec<String>,
     #[serde(default)]
@@ -251,6 +257,13 @@ pub struct Contestant {
     /// Samples a step, instead of the experiment's.
     #[serde(default, deserialize_with = "fields::positive_option")]
     pub batch: Option<usize>,
+    /// Hidden layers of this contestant's network, where the experiment compares widths: an experiment has one panel a
+    /// data set, so networks of several widths share it under labels of their own.
+    #[serde(default, deserialize_with = "fields::widths_option", skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Vec<usize>>,
+    /// Seed of the first parameters, instead of the run's, where the experiment asks what another start changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
     /// The engine's own options.
     #[serde(default)]
     pub options: toml::Table,
@@ -295,5 +308,10 @@ impl Experiment {
     /// the two.
     pub fn id(&self, scale: Scale) -> String {
         if scale == Scale::Quick { self.name.clone() } else { format!("{}-{}", self.name, scale.name()) }
+    }
+
+    /// The same under its name in records: what is kept beside them.
+    pub fn as_run(&self, scale: Scale) -> Self {
+        Self { name: self.id(scale), ..self.clone() }
     }
 }

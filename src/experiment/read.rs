@@ -54,6 +54,9 @@ fn check(experiment: &Experiment) -> Result<(), (String, String)> {
         (None, true, _) => return Err(("name".into(), "there is nothing to train on; add a [[data]] entry".into())),
         (None, _, true) => return Err(("name".into(), "there is nobody to train; add an [[engine]] entry".into())),
     }
+    if experiment.name == "machine" {
+        return Err(("name".into(), "`machine.toml` describes the machine beside records; choose another name".into()));
+    }
     let mut sources = HashSet::new();
     for data in &experiment.data {
         let near = format!("{:?}", data.source);
@@ -236,12 +239,24 @@ seeds = [7]
         assert!(error(&GOOD.replace("[1, 2, 3]", "[]")).starts_with("x.toml:10: the list is empty"));
         assert!(error(&GOOD.replace("seconds = 5.5", "")).starts_with("x.toml:20: nothing ends a run on \"webster\""));
         assert!(error(&GOOD.replace("\"good\"", "\"../good\"")).starts_with("x.toml:2: the name \"../good\""));
+        assert!(error(&GOOD.replace("\"good\"", "\"machine\"")).starts_with("x.toml:2: `machine.toml`"));
         assert!(error(&GOOD.replace("label = \"fast\"", "label = \"dense-cpu\"")).contains("two engines are called"));
         assert!(error(&GOOD.replace("{ fast = ", "{ slow = ")).contains("which is no engine here; here are dense-cpu"));
         assert!(error(&GOOD.replace("\"webster\"", "\"moby\"")).contains("stands twice"));
         let stray = error(&GOOD.replace("{ fast = 3", "{ slow = 3"));
         assert!(stray.contains("epochs for \"slow\", which is no engine here"), "{stray}");
         assert!(error("name = \"x").starts_with("x.toml:1: "));
+    }
+
+    #[test]
+    fn what_is_kept_beside_records_reads_as_what_was_run() {
+        for (scale, name) in [(Scale::Quick, "good"), (Scale::Smoke, "good-smoke")] {
+            let run = parse(GOOD, "x.toml", scale).unwrap().as_run(scale);
+            let kept = toml::to_string(&run).unwrap();
+            assert!(!kept.contains("0.00300"), "rates are written as they were read: {kept}");
+            assert_eq!(parse(&kept, "kept.toml", Scale::Quick).unwrap(), run);
+            assert_eq!(run.name, name);
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ const TELL: Duration = Duration::from_millis(100);
 
 /// Runs a plan unless the records show it finished, and records how it went; beside the tally, the P@1 it ended with.
 pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tally, Option<f64>)> {
-    let shape =
-        Shape { inputs: plan.data.inputs, hidden: harness.experiment.network.hidden.clone(), labels: plan.data.labels };
+    let hidden = plan.engine.hidden.as_ref().unwrap_or(&harness.experiment.network.hidden).clone();
+    let shape = Shape { inputs: plan.data.inputs, hidden, labels: plan.data.labels };
     let given = &harness.experiment.training;
     let batch = plan.engine.batch.unwrap_or(given.batch);
     let training = Training { batch, learning_rate: plan.rate, ..given.clone() };
@@ -190,7 +190,8 @@ impl Trial<'_, '_> {
         let mut engine = (self.harness.build)(&plan.engine.name, &settings)?;
         let built = self.harness.clock.now() - from;
         // Drawn between the two stretches of set-up: it costs every engine the same and is none of its doing.
-        let initial = Parameters::new(&self.shape, self.harness.experiment.network.init, plan.seed);
+        let start = plan.engine.start.unwrap_or(plan.seed);
+        let initial = Parameters::new(&self.shape, self.harness.experiment.network.init, start);
         let from = self.harness.clock.now();
         engine.load(&initial)?;
         engine.finish()?;

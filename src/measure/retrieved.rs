@@ -17,7 +17,7 @@ impl Truth {
         let top = top.min(neurons);
         let mut sets = ActiveSets::new(neurons);
         sets.reset(samples);
-        TopK { count: top }.select(0, queries, layer, &mut sets);
+        TopK::new(top).select(0, queries, layer, &mut sets);
         let sets = &sets;
         let of = |sample| (0..neurons as u32).filter(move |&neuron| sets.contains(sample, neuron));
         let best = (0..samples).flat_map(of).collect();

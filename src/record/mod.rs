@@ -1,7 +1,8 @@
 //! What was seen: one row an evaluation or a measured value, one machine file a host.
 //!
-//! `results/<date>-<machine>/<experiment>.csv` holds [`Row`]s of training runs or [`Observation`]s of measurements, written to disk as they are produced; `machine.toml`
-//! beside it says where ([`Machine`]). [`Writer`] appends, [`read_dir`] reads everything back. `<machine>` is a label
+//! `results/<date>-<machine>/<experiment>.csv` holds [`Row`]s of training runs or [`Observation`]s of measurements,
+//! written to disk as they are produced; `machine.toml` beside it says where ([`Machine`]), and `<experiment>.toml` what
+//! was asked ([`Provenance`]). [`Writer`] appends, [`read_dir`] reads everything back. `<machine>` is a label
 //! made of CPU model, core count and GPU ([`machine_label`]), never the host's name.
 //!
 //! ```
@@ -17,12 +18,16 @@
 mod clock;
 mod machine;
 mod observation;
+mod papers;
+mod provenance;
 mod read;
 mod write;
 
 pub use clock::{now, today};
 pub use machine::{Adapter, Build, Cache, Cpu, Machine, machine_label};
 pub use observation::Observation;
+pub use papers::{Paper, Place};
+pub use provenance::{Competitor, Provenance};
 pub use read::{File, Line, Records, read_dir, read_file};
 pub use write::{Writer, columns};
 

@@ -1,6 +1,6 @@
 //! Reading records back, forgiving what a killed run or another version leaves behind and saying so.
 
-use super::{Machine, Observation, RecordError, Row};
+use super::{Machine, Observation, Provenance, RecordError, Row};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,6 +24,8 @@ pub struct File {
     pub path: PathBuf,
     /// From `machine.toml` in the same folder.
     pub machine: Option<Machine>,
+    /// From the TOML file of the same name: the experiment as it was run.
+    pub provenance: Option<Provenance>,
     /// Evaluations of training runs; empty in a file of measurements.
     pub rows: Vec<Row>,
     /// Measurements; empty in a file of training runs.
@@ -109,6 +111,10 @@ pub fn read_file(path: &Path) -> Result<File, RecordError> {
     let mut file = File { path: path.into(), ..File::default() };
     if whole < text.len() {
         file.warnings.push(format!("{}: its last line is torn and was left out", path.display()));
+    }
+    match Provenance::beside(path) {
+        Ok(provenance) => file.provenance = provenance,
+        Err(error) => file.warnings.push(error.to_string()),
     }
     if whole == 0 {
         return Ok(file);

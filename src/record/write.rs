@@ -6,9 +6,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-/// Appends rows to one CSV file, [`Row`]s unless said otherwise. Each row is one line, handed to the system in one call and synced to disk before
-/// [`append`](Writer::append) returns: `kill -9` can tear at most the line being written, and the next
-/// [`open`](Writer::open) cuts a torn line off.
+/// Appends rows to one CSV file, [`Row`]s unless said otherwise. Each row is one line, handed to the system in one call
+/// and synced to disk before [`append`](Writer::append) returns: `kill -9` can tear at most the line being written, and
+/// the next [`open`](Writer::open) cuts a torn line off.
 #[derive(Debug)]
 pub struct Writer<R = Row> {
     path: PathBuf,
@@ -59,6 +59,21 @@ impl<R: Line> Writer<R> {
             });
         }
         Ok(Self { path: path.into(), file, kind: PhantomData })
+    }
+
+    /// Writes the experiment, as it is run, into the TOML file beside the rows; [`Provenance`](super::Provenance) reads
+    /// it back.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn describe(&self, experiment: &impl serde::Serialize) -> Result<(), RecordError> {
+        let path = self.path.with_extension("toml");
+        let text = toml::to_string(experiment)
+            .map_err(|error| RecordError::Format { path: path.clone(), reason: error.to_string() })?;
+        let text = format!("# As it was run; `slidebench run` with the path of this file repeats it.\n{text}");
+        let temporary = path.with_extension("toml.new");
+        fs::write(&temporary, text).map_err(RecordError::io(&temporary))?;
+        fs::rename(&temporary, &path).map_err(RecordError::io(path))
     }
 
     /// Where the rows go.

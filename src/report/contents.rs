@@ -3,15 +3,17 @@
 use super::claims;
 use super::document::{Block, Table, plain};
 use super::figures::{self, Figure};
+use super::links::Links;
+use super::measured;
 use super::parts::{Part, parts};
 use super::projection;
 use super::published;
-use super::runs::{Study, studies as order};
+use super::runs::Study;
 use super::statistics::{number, times};
 use super::tables;
 use super::verdict::{SLACK, verdict};
-use crate::record::{Machine, Records};
-use std::path::{Component, Path, PathBuf};
+use crate::record::{Machine, Paper, Place, Provenance, Records};
+use std::path::{Path, PathBuf};
 
 /// The report, not yet a page.
 #[derive(Clone, Debug)]
@@ -28,28 +30,35 @@ pub struct Contents {
 impl Contents {
     /// Everything these studies say; links to records are written as seen from `out`.
     pub fn of(studies: &[Study], records: &Records, out: &Path) -> Self {
-        debug_assert_eq!(studies.len(), order(records).len());
         let parts = parts(records);
-        let mut blocks = claims::blocks(studies, &parts);
+        let links = Links { studies, parts: &parts, out };
+        let machines = records.machines();
+        let mut blocks = claims::blocks(&links, &machines);
         let mut lead = None;
+        // Studies and measurements in the order of the papers.
+        let mut sections: Vec<(Place, Vec<Block>)> = Vec::new();
         for (i, study) in studies.iter().enumerate() {
-            let twins = studies.iter().filter(|other| other.experiment == study.experiment).count();
-            let prefix =
-                if twins == 1 { study.experiment.clone() } else { format!("{}-{}", study.experiment, study.label) };
+            let prefix = links.study(study);
             let mut drawn = figures::of(study, &prefix);
             if i == 0 && !drawn.is_empty() {
                 lead = Some(drawn.remove(0));
             }
-            study_blocks(study, &prefix, drawn, i == 0, &mut blocks);
+            sections.push((Place::of(&study.experiment), study_blocks(study, &links, drawn, i == 0)));
         }
         for part in &parts {
-            part_blocks(part, &parts, &mut blocks);
+            sections.push((Place::of(&part.experiment), part_blocks(part, &links)));
+        }
+        sections.sort_by(|a, b| a.0.cmp(&b.0));
+        for paper in Paper::ALL {
+            let ours = sections.iter().filter(|(place, _)| place.paper == paper).map(|(_, blocks)| blocks);
+            group(paper, ours, &mut blocks);
         }
         published_blocks(&mut blocks);
-        closing_blocks(studies, records, out, &mut blocks);
+        closing_blocks(records, &links, &mut blocks);
+        let answer = studies.first().map(|study| verdict(study).unwrap_or_else(|| NO_ANSWER.into()));
         Self {
             question: "Does hashing on a CPU train this network sooner than dense training?".into(),
-            verdict: studies.first().map(verdict).unwrap_or_default(),
+            verdict: answer.unwrap_or_default(),
             machine: studies.first().map(machine_line).unwrap_or_default(),
             lead,
             blocks,
@@ -91,39 +100,79 @@ impl Contents {
     }
 }
 
-fn study_blocks(study: &Study, prefix: &str, drawn: Vec<Figure>, leads: bool, blocks: &mut Vec<Block>) {
+const NO_ANSWER: &str = "**No answer yet.** The records hold no pair of a hashed and a dense run on the same data.";
+
+/// A section for a paper, with a list of what it holds.
+fn group<'a>(paper: Paper, studies: impl Iterator<Item = &'a Vec<Block>> + Clone, blocks: &mut Vec<Block>) {
+    let titles = studies.clone().filter_map(|blocks| match blocks.first() {
+        Some(Block::Study { id, title }) => Some(format!("[{title}](#{id})")),
+        _ => None,
+    });
+    let titles: Vec<String> = titles.collect();
+    if titles.is_empty() {
+        return;
+    }
+    let id = format!("{paper:?}").to_lowercase();
+    blocks.push(Block::Section { id, title: paper.title().into() });
+    if titles.len() > 1 {
+        blocks.push(Block::List(titles));
+    }
+    blocks.extend(studies.flatten().cloned());
+}
+
+/// Heading, question, and where the rows are.
+fn heading(
+    title: String,
+    id: String,
+    label: &str,
+    asked: Option<&Provenance>,
+    files: &[PathBuf],
+    links: &Links,
+) -> Vec<Block> {
+    let mut blocks = vec![Block::Study { id, title: plain(&title) }];
+    let question = asked.map(|asked| asked.question.split_whitespace().collect::<Vec<_>>().join(" "));
+    blocks.extend(question.filter(|question| !question.is_empty()).map(|question| Block::Text(plain(&question))));
+    let files: Vec<String> = files
+        .iter()
+        .flat_map(|file| {
+            let run = file.with_extension("toml");
+            let run = run.exists().then(|| links.file(&run, "the experiment as run"));
+            [Some(links.file(file, "raw rows")), run].into_iter().flatten()
+        })
+        .collect();
+    blocks.push(Block::Text(format!("Measured on {}: {}.", plain(label), files.join(", "))));
+    blocks
+}
+
+fn study_blocks(study: &Study, links: &Links, drawn: Vec<Figure>, leads: bool) -> Vec<Block> {
     let mut drawn = drawn.into_iter();
-    let title = format!("Experiment {} on {}", plain(&study.experiment), plain(&study.label));
-    blocks.push(Block::Section { id: prefix.into(), title });
+    let prefix = links.study(study);
+    let asked = study.provenance.as_ref();
+    let title = title(study.title(), &study.experiment, &study.label, links);
+    let mut blocks = heading(title, prefix.clone(), &study.label, asked, &study.files, links);
+    let accuracy = study.is_about_accuracy();
     if !leads {
-        blocks.push(Block::Text(verdict(study)));
+        blocks.extend(verdict(study).filter(|_| accuracy).map(Block::Text));
         blocks.extend(drawn.next().map(Block::Figure));
     }
-    blocks.push(Block::Table(tables::summary(study, &format!("{prefix}-summary"))));
-
-    blocks.push(Block::Subsection("Time to accuracy".into()));
-    blocks.push(Block::Text(format!(
-        "Seconds until the evaluation sample first shows a P@1, on a straight line between two evaluations: median over \
-         seeds, with the range. The targets are 50, 75 and 90 % of where dense-cpu ends (the best engine, where it did \
-         not run), and that end less {SLACK}."
-    )));
-    for (i, panel) in study.panels.iter().enumerate() {
-        let id = |kind: &str| format!("{prefix}-{kind}-{}", slug(&panel.dataset, i));
-        blocks.extend(tables::time_to_accuracy(panel, &id("time")).map(Block::Table));
-        blocks.extend(tables::ratios(panel, &id("ratio")).map(Block::Table));
-    }
+    let id = |kind: &str| format!("{prefix}-{kind}");
     let (curves, bars): (Vec<Figure>, Vec<Figure>) = drawn.partition(|figure| figure.name.ends_with("accuracy"));
-    blocks.extend(curves.into_iter().map(Block::Figure));
-
-    if let Some(table) = tables::accuracy(study, &format!("{prefix}-accuracy")) {
-        blocks.push(Block::Subsection("Accuracy at the end".into()));
-        blocks.push(Block::Table(table));
+    if accuracy {
+        blocks.push(Block::Table(tables::summary(study, &id("summary"))));
+        time_blocks(study, &prefix, &mut blocks);
+        blocks.extend(curves.into_iter().map(Block::Figure));
+        if let Some(table) = tables::accuracy(study, &id("accuracy")) {
+            blocks.push(Block::Subsection("Accuracy at the end".into()));
+            blocks.push(Block::Table(table));
+        }
+    } else {
+        blocks.extend(tables::steps(study, &id("summary")).map(Block::Table));
     }
     if !bars.is_empty() {
         blocks.push(Block::Subsection("Where the time goes".into()));
         blocks.extend(bars.into_iter().map(Block::Figure));
     }
-    if let Some(table) = tables::work(study, &format!("{prefix}-work")) {
+    if let Some(table) = tables::work(study, &id("work")) {
         blocks.push(Block::Subsection("Work and memory".into()));
         let measured = study.machine.as_ref().is_some_and(|machine| machine.roofline.is_some());
         let roofline = if measured {
@@ -136,25 +185,53 @@ fn study_blocks(study: &Study, prefix: &str, drawn: Vec<Figure>, leads: bool, bl
              sample at the last evaluation, with the 5th and 95th percentile. {roofline}"
         )));
         blocks.push(Block::Table(table));
-        projection::blocks(study, prefix, blocks);
+        if accuracy {
+            projection::blocks(study, &prefix, &mut blocks);
+        }
     }
-    if let Some(table) = tables::search(study, &format!("{prefix}-search")) {
+    if let Some(table) = tables::search(study, &id("search")) {
         blocks.push(Block::Subsection("Learning rates".into()));
         blocks.push(Block::Table(table));
     }
+    blocks
 }
 
-fn part_blocks(part: &Part, all: &[Part], blocks: &mut Vec<Block>) {
-    let twins = all.iter().filter(|other| other.experiment == part.experiment).count();
-    let id = if twins == 1 { part.experiment.clone() } else { format!("{}-{}", part.experiment, part.label) };
-    let title = format!("Measurement {} on {}", plain(&part.experiment), plain(&part.label));
-    blocks.push(Block::Section { id: id.clone(), title });
-    blocks.extend(part.machine.as_ref().map(|machine| Block::Text(machine_in_words(machine))));
+fn time_blocks(study: &Study, prefix: &str, blocks: &mut Vec<Block>) {
+    let mut found = Vec::new();
+    for (i, panel) in study.panels.iter().enumerate() {
+        let id = |kind: &str| format!("{prefix}-{kind}-{}", slug(&panel.dataset, i));
+        found.extend(tables::time_to_accuracy(panel, &id("time")).map(Block::Table));
+        found.extend(tables::ratios(panel, &id("ratio")).map(Block::Table));
+    }
+    if found.is_empty() {
+        return;
+    }
+    blocks.push(Block::Subsection("Time to accuracy".into()));
+    blocks.push(Block::Text(format!(
+        "Seconds until the evaluation sample first shows a P@1, on a straight line between two evaluations: median over \
+         seeds, with the range. The targets are 50, 75 and 90 % of where the best dense engine ends (the best of all, \
+         where none ran), and that end less {SLACK}."
+    )));
+    blocks.append(&mut found);
+}
+
+fn part_blocks(part: &Part, links: &Links) -> Vec<Block> {
+    let id = links.part(part);
+    let title = title(part.title(), &part.experiment, &part.label, links);
+    let asked = part.provenance.as_ref();
+    let mut blocks = heading(title, id.clone(), &part.label, asked, std::slice::from_ref(&part.file), links);
+    blocks.extend(measured::of(part, &format!("{id}-measured")).map(Block::Figure));
     blocks.push(Block::Table(tables::part(part, &format!("{id}-summary"))));
     let troubles = tables::part_troubles(part);
     if !troubles.is_empty() {
         blocks.push(Block::List(troubles));
     }
+    blocks
+}
+
+/// The title of a section; names the machine where several ran the experiment.
+fn title(title: String, experiment: &str, label: &str, links: &Links) -> String {
+    if links.is_alone(experiment) { title } else { format!("{title}, on {label}") }
 }
 
 /// A data set's name for an id; `i` keeps two of the same name apart.
@@ -235,7 +312,8 @@ fn disagreements() -> Vec<String> {
     ]
 }
 
-fn closing_blocks(studies: &[Study], records: &Records, out: &Path, blocks: &mut Vec<Block>) {
+fn closing_blocks(records: &Records, links: &Links, blocks: &mut Vec<Block>) {
+    let Links { studies, parts, .. } = links;
     blocks.push(Block::Section { id: "not-run".into(), title: "What did not run".into() });
     match tables::troubles(studies) {
         Some(table) => blocks.push(Block::Table(table)),
@@ -253,16 +331,13 @@ fn closing_blocks(studies: &[Study], records: &Records, out: &Path, blocks: &mut
     blocks.push(Block::Text(
         "Every number above is computed from these files, and each figure's own numbers lie beside it as CSV.".into(),
     ));
-    let parts = parts(records);
     let used = |path: &PathBuf| {
         studies.iter().any(|study| study.files.contains(path)) || parts.iter().any(|part| part.file == *path)
     };
     let link = |path: &Path, note: &str| {
-        let target = relative(out, path);
         let shown: Vec<String> = path.iter().rev().take(2).map(|part| part.to_string_lossy().into_owned()).collect();
         let shown = shown.into_iter().rev().collect::<Vec<_>>().join("/");
-        let target = target.replace('%', "%25").replace(' ', "%20").replace('(', "%28").replace(')', "%29");
-        format!("[{}]({target}){note}", plain(&shown))
+        format!("{}{note}", links.file(path, &shown))
     };
     let mut files = Vec::new();
     for file in &records.files {
@@ -325,15 +400,4 @@ fn machine_in_words(machine: &Machine) -> String {
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(" · ")
-}
-
-/// `path` as a link from a file in `folder`.
-fn relative(folder: &Path, path: &Path) -> String {
-    let whole = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-    let (folder, path) = (whole(folder), whole(path));
-    let (from, to): (Vec<Component>, Vec<Component>) = (folder.components().collect(), path.components().collect());
-    let shared = from.iter().zip(&to).take_while(|(a, b)| a == b).count();
-    let ups = std::iter::repeat_n("..".to_string(), from.len() - shared);
-    let downs = to[shared..].iter().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    ups.chain(downs).collect::<Vec<_>>().join("/")
 }

@@ -15,6 +15,12 @@ pub enum Block {
         id: String,
         title: String,
     },
+    /// A study within a section.
+    Study {
+        id: String,
+        title: String,
+    },
+    /// A heading within a study, or within a section that holds none.
     Subsection(String),
     Text(String),
     List(Vec<String>),

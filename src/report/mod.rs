@@ -14,6 +14,8 @@ mod claims;
 mod contents;
 mod document;
 mod figures;
+mod links;
+mod measured;
 mod page;
 mod parts;
 mod plot;
@@ -24,6 +26,7 @@ mod splice;
 mod statistics;
 mod style;
 mod svg;
+mod sweep;
 mod tables;
 mod verdict;
 
@@ -115,7 +118,8 @@ pub fn table(rows: &[Row]) -> String {
         for line in tables::trouble_lines(&study) {
             text += &format!("{}\n", document::strip(&line));
         }
-        text += &format!("\n{}\n", document::strip(&verdict::verdict(&study)));
+        text +=
+            &verdict::verdict(&study).map_or_else(String::new, |verdict| format!("\n{}\n", document::strip(&verdict)));
     }
     text
 }

@@ -1,4 +1,5 @@
-// The page reads without this: it remembers the theme and sorts tables by the column whose title is pressed.
+// The page reads without this: it remembers the theme, filters the claims, and sorts tables by the column whose title is
+// pressed.
 (() => {
   const themes = document.getElementsByName("theme");
   try {
@@ -9,27 +10,43 @@
     }
   } catch { /* no storage from a file in some browsers: the choice lasts as long as the page */ }
 
-  // Claims by verdict: a button for each that occurs.
+  // Claims by verdict, a button for each that occurs, and by text.
   const claims = document.getElementById("claims-table");
   if (claims) {
-    const rows = [...claims.tBodies[0].rows];
-    const verdict = row => row.querySelector(".badge").textContent;
-    const filter = document.createElement("div");
-    filter.className = "filter";
+    const rows = [...claims.tBodies[0].rows].map(row => {
+      return { row, verdict: row.querySelector(".badge").textContent, text: row.textContent.toLowerCase() };
+    });
+    const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+    const filter = make("div", { className: "filter" });
     filter.setAttribute("role", "group");
     filter.setAttribute("aria-label", "Claims shown");
-    for (const name of ["all", "holds", "holds in part", "does not hold", "not measured"]) {
-      const shown = row => name === "all" || verdict(row) === name;
-      const button = document.createElement("button");
-      button.type = "button";
-      button.textContent = `${name} (${rows.filter(shown).length})`;
+    const search = make("input", { type: "search", placeholder: "Search claims" });
+    search.setAttribute("aria-label", "Search claims");
+    const shown = make("span", { className: "shown" });
+    shown.setAttribute("role", "status");
+    const order = ["holds", "holds in part", "does not hold", "not measured", "not measurable here"];
+    let chosen = "all";
+    const show = () => {
+      const words = search.value.toLowerCase().split(/\s+/);
+      const wanted = one => (chosen === "all" || one.verdict === chosen) && words.every(word => one.text.includes(word));
+      for (const one of rows) one.row.hidden = !wanted(one);
+      const count = rows.filter(wanted).length;
+      shown.textContent = count === rows.length ? "" : `${count} of ${rows.length}`;
+    };
+    for (const name of ["all", ...order]) {
+      const count = rows.filter(one => name === "all" || one.verdict === name).length;
+      if (!count) continue;
+      const button = make("button", { type: "button", textContent: `${name} (${count})` });
       button.setAttribute("aria-pressed", name === "all");
       button.addEventListener("click", () => {
-        for (const other of filter.children) other.setAttribute("aria-pressed", other === button);
-        for (const row of rows) row.hidden = !shown(row);
+        for (const other of filter.querySelectorAll("button")) other.setAttribute("aria-pressed", other === button);
+        chosen = name;
+        show();
       });
       filter.append(button);
     }
+    search.addEventListener("input", show);
+    filter.append(search, shown);
     claims.parentElement.before(filter);
   }
 

@@ -46,18 +46,23 @@ pub fn html(contents: &Contents) -> String {
     }
     page += "</section>\n";
 
-    let mut open = false;
+    let (mut open, mut inside) = (false, false);
     for block in &contents.blocks {
         match block {
             Block::Section { id, title } => {
                 if open {
                     page += "</section>\n";
                 }
-                open = true;
+                (open, inside) = (true, false);
                 let _ = write!(page, "<section id=\"{}\">\n<h2>{}</h2>\n", escape(id), inline(title));
             }
+            Block::Study { id, title } => {
+                inside = true;
+                let _ = writeln!(page, "<h3 class=\"study\" id=\"{}\">{}</h3>", escape(id), inline(title));
+            }
             Block::Subsection(title) => {
-                let _ = writeln!(page, "<h3>{}</h3>", inline(title));
+                let level = if inside { "h4" } else { "h3" };
+                let _ = writeln!(page, "<{level}>{}</{level}>", inline(title));
             }
             Block::Text(text) => {
                 let _ = writeln!(page, "<p>{}</p>", inline(text));
@@ -104,11 +109,12 @@ fn radio(name: &str, choices: &[(&str, &str)]) -> String {
 fn figure_html(figure: &Figure) -> String {
     let name = escape(&figure.name);
     let mut html = format!("<figure id=\"{name}\">\n<div class=\"panels\">\n");
-    for panel in &figure.panels {
+    for (i, panel) in figure.panels.iter().enumerate() {
+        let words = format!("{}-words-{i}", figure.name);
         let class = if panel.linear.is_some() { "log" } else { "" };
-        let _ = writeln!(html, "{}", panel.drawing.inline(class, &panel.words));
+        let _ = writeln!(html, "{}", panel.drawing.inline(class, &words));
         if let Some(linear) = &panel.linear {
-            let _ = writeln!(html, "{}", linear.inline("linear", &panel.words));
+            let _ = writeln!(html, "{}", linear.inline("linear", &words));
         }
     }
     let _ = write!(
@@ -119,8 +125,8 @@ fn figure_html(figure: &Figure) -> String {
         escape(&figure.title),
         escape(&figure.caption)
     );
-    for panel in &figure.panels {
-        let _ = write!(html, "<p>{}</p>", escape(&panel.words));
+    for (i, panel) in figure.panels.iter().enumerate() {
+        let _ = write!(html, "<p id=\"{name}-words-{i}\">{}</p>", escape(&panel.words));
     }
     html + "</details>\n</figure>\n"
 }
@@ -214,7 +220,8 @@ pub fn markdown(contents: &Contents) -> String {
     for block in &contents.blocks {
         let _ = match block {
             Block::Section { title, .. } => write!(text, "## {title}\n\n"),
-            Block::Subsection(title) => write!(text, "### {title}\n\n"),
+            Block::Study { id, title } => write!(text, "<a id=\"{}\"></a>\n\n### {title}\n\n", escape(id)),
+            Block::Subsection(title) => write!(text, "#### {title}\n\n"),
             Block::Text(paragraph) => write!(text, "{paragraph}\n\n"),
             Block::List(items) => {
                 items.iter().for_each(|item| text += &format!("- {item}\n"));

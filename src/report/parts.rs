@@ -1,7 +1,8 @@
 //! Measurements of parts, put in order: cases, the x they were measured at, and their repeats.
 
+use super::runs;
 use super::statistics::Spread;
-use crate::record::{Machine, Observation, Records};
+use crate::record::{Observation, Place, Provenance, Records};
 use std::path::PathBuf;
 
 /// What one measurement saw on one machine: the newest settings that came to their end, or the newest at all.
@@ -10,12 +11,23 @@ pub struct Part {
     pub experiment: String,
     /// The machine's label; the folder's name where there is no `machine.toml`.
     pub label: String,
-    pub machine: Option<Machine>,
+    /// The experiment as it was run, where the records tell.
+    pub provenance: Option<Provenance>,
     pub file: PathBuf,
     pub seen: Vec<Observation>,
 }
 
 impl Part {
+    /// A heading.
+    pub fn title(&self) -> String {
+        super::runs::title(&self.experiment, self.provenance.as_ref())
+    }
+
+    /// What x is, where there is one.
+    pub fn x_name(&self) -> Option<&str> {
+        self.seen.iter().map(|one| one.x_name.as_str()).find(|name| !name.is_empty())
+    }
+
     /// The cases in the order they were measured.
     pub fn cases(&self) -> Vec<&str> {
         let mut cases: Vec<&str> = Vec::new();
@@ -57,28 +69,30 @@ impl Part {
     }
 }
 
-/// Orders all measurements. Of one experiment on one machine, the newest folder that holds a finished one counts.
+/// Orders all measurements. Of one experiment on one machine, the one that finished last counts; where none did, the
+/// one that was measured last.
 pub fn parts(records: &Records) -> Vec<Part> {
-    let mut parts: Vec<Part> = Vec::new();
+    let mut parts: Vec<((bool, String), Part)> = Vec::new();
     for file in records.files.iter().filter(|file| !file.observations.is_empty()) {
         let complete = file.observations.iter().rev().find(|one| one.status == "complete");
         let Some(newest) = complete.or(file.observations.last()) else { continue };
-        let folder = || file.path.parent().and_then(|f| f.file_name()).map(|f| f.to_string_lossy().into_owned());
+        let rank = (complete.is_some(), newest.time.clone());
         let part = Part {
             experiment: newest.experiment.clone(),
-            label: file.machine.as_ref().map(|m| m.label.clone()).or_else(folder).unwrap_or_default(),
-            machine: file.machine.clone(),
+            label: runs::label(file),
+            provenance: file.provenance.clone(),
             file: file.path.clone(),
             seen: file.observations.iter().filter(|one| one.settings == newest.settings).cloned().collect(),
         };
-        let same = |other: &Part| other.experiment == part.experiment && other.label == part.label;
+        let same = |(_, other): &(_, Part)| other.experiment == part.experiment && other.label == part.label;
         match parts.iter().position(same) {
-            Some(at) if complete.is_some() => parts[at] = part,
+            Some(at) if rank >= parts[at].0 => parts[at] = (rank, part),
             Some(_) => {}
-            None => parts.push(part),
+            None => parts.push((rank, part)),
         }
     }
-    parts.sort_by_key(|part| (part.experiment.clone(), part.label.clone()));
+    let mut parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
+    parts.sort_by_key(|part| (Place::of(&part.experiment), part.label.clone()));
     parts
 }
 

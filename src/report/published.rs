@@ -61,17 +61,63 @@ pub fn figure(name: &str) -> impl Iterator<Item = &'static Curve> {
     PUBLISHED.iter().filter(move |curve| curve.figure == name)
 }
 
-/// The figure that shows this data set over this axis, if the paper has one.
-pub fn figure_for(dataset: &str, axis: Axis) -> Option<&'static str> {
-    let amazon = dataset.contains("amazon-670k");
-    let delicious = dataset.contains("delicious-200k");
-    match axis {
-        Axis::TrainSeconds if amazon => Some("fig5_amazon_time"),
-        Axis::Steps if amazon => Some("fig5_amazon_iter"),
-        Axis::TrainSeconds if delicious => Some("fig5_delicious_time"),
-        Axis::Steps if delicious => Some("fig5_delicious_iter"),
-        _ => None,
+/// A figure of the paper: the data set, what it is drawn over, its file.
+type Shown = (&'static str, Axis, &'static str);
+
+const FIGURE_5: &[Shown] = &[
+    ("Delicious-200K", Axis::TrainSeconds, "fig5_delicious_time"),
+    ("Delicious-200K", Axis::Steps, "fig5_delicious_iter"),
+    ("Amazon-670K", Axis::TrainSeconds, "fig5_amazon_time"),
+    ("Amazon-670K", Axis::Steps, "fig5_amazon_iter"),
+];
+const FIGURE_7: &[Shown] = &[
+    ("Delicious-200K", Axis::TrainSeconds, "fig7_delicious_time"),
+    ("Amazon-670K", Axis::TrainSeconds, "fig7_amazon_time"),
+];
+const FIGURE_8: &[Shown] = &[
+    ("Amazon-670K, batch 64", Axis::TrainSeconds, "fig8_b64"),
+    ("Amazon-670K, batch 128", Axis::TrainSeconds, "fig8_b128"),
+    ("Amazon-670K, batch 256", Axis::TrainSeconds, "fig8_b256"),
+];
+const FIGURE_10: &[Shown] =
+    &[("Delicious-200K", Axis::TrainSeconds, "fig10_delicious"), ("Amazon-670K", Axis::TrainSeconds, "fig10_amazon")];
+
+/// The figures that an experiment regenerates, over an axis.
+pub fn regenerated(experiment: &str, axis: Axis) -> impl Iterator<Item = &'static Shown> {
+    let figures = match experiment.split('-').nth(1).filter(|_| experiment.starts_with("slide20-")) {
+        Some("fig5") => FIGURE_5,
+        Some("fig7") => FIGURE_7,
+        Some("fig8") => FIGURE_8,
+        Some("fig10") => FIGURE_10,
+        _ => &[],
+    };
+    figures.iter().filter(move |(_, over, _)| *over == axis)
+}
+
+/// The figure to draw behind an experiment's curves on data of the published shape, trained with these batches.
+pub fn figure_for(experiment: &str, dataset: &str, axis: Axis, batches: &[usize]) -> Option<&'static str> {
+    let shape = |published: &str| dataset.contains(&published.split(',').next().unwrap_or_default().to_lowercase());
+    let batch = |published: &str| {
+        let published = published.split_once("batch ").and_then(|(_, batch)| batch.parse::<usize>().ok());
+        published.is_none_or(|batch| *batches == [batch])
+    };
+    let own = regenerated(experiment, axis);
+    let figure_5 = FIGURE_5.iter().filter(|(_, over, _)| *over == axis);
+    let mut shown = own.chain(figure_5).filter(|(published, ..)| shape(published) && batch(published));
+    shown.next().map(|(.., figure)| *figure)
+}
+
+/// Figure 9: seconds to convergence over cores, on one data set, engine by engine.
+pub fn over_cores(dataset: &str) -> Vec<(&'static str, Vec<(f64, f64)>)> {
+    let mut found: Vec<(&'static str, Vec<(f64, f64)>)> = Vec::new();
+    for [of, series, cores, seconds] in cells(CORES) {
+        let (true, Ok(cores), Ok(seconds)) = (of == dataset, cores.parse(), seconds.parse()) else { continue };
+        match found.iter_mut().find(|(known, _)| *known == series) {
+            Some((_, points)) => points.push((cores, seconds)),
+            None => found.push((series, vec![(cores, seconds)])),
+        }
     }
+    found
 }
 
 /// Seconds (or iterations) a published curve needs to reach a P@1.
@@ -110,6 +156,20 @@ mod tests {
             assert!(curve.points.windows(2).all(|pair| pair[0].0 <= pair[1].0), "{} {}", curve.figure, curve.series);
             assert!(curve.drawn().len() <= 121);
         }
+    }
+
+    #[test]
+    fn experiments_stand_before_the_figures_they_regenerate() {
+        let time = Axis::TrainSeconds;
+        let figures = |experiment| regenerated(experiment, time).map(|(.., figure)| *figure).collect::<Vec<_>>();
+        assert_eq!(figures("slide20-fig8-batch-smoke"), ["fig8_b64", "fig8_b128", "fig8_b256"]);
+        assert!(figures("default").is_empty() && figures("my-fig8").is_empty());
+        let amazon = "synthetic:amazon-670k@0.1";
+        assert_eq!(figure_for("slide20-fig8-batch", amazon, time, &[64]), Some("fig8_b64"));
+        assert_eq!(figure_for("slide20-fig7-sampled", amazon, time, &[64]), Some("fig7_amazon_time"));
+        assert_eq!(figure_for("default", amazon, Axis::Steps, &[64]), Some("fig5_amazon_iter"));
+        assert_eq!(figure_for("default", "moby", time, &[64]), None);
+        assert_eq!(over_cores("Amazon-670K")[0].1[0], (2.0, 52512.0));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use super::statistics::{Point, Reached, Spread, crossing, curve};
 use super::style::Style;
-use crate::record::{Machine, Records, Row};
+use super::verdict::below;
+use crate::record::{File, Machine, Place, Provenance, Records, Row};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -13,6 +14,8 @@ pub struct Study {
     /// The machine's label; the folder's name where there is no `machine.toml`.
     pub label: String,
     pub machine: Option<Machine>,
+    /// The experiment as it was run, where the records tell.
+    pub provenance: Option<Provenance>,
     /// One a data set, in the order they were run.
     pub panels: Vec<Panel>,
     pub files: Vec<PathBuf>,
@@ -31,6 +34,8 @@ pub struct Contestant {
     /// As named in curves and tables; says `(software)` for a software GPU adapter, and what differs where the same
     /// engine competes more than once.
     pub name: String,
+    /// The registry's name of the engine, where the records tell; else its label.
+    pub engine: String,
     pub style: Style,
     /// Which of the contestants with the same style this is, from 0: chooses the dash pattern.
     pub variant: usize,
@@ -73,6 +78,32 @@ impl Axis {
             Axis::CpuSeconds => row.cpu_s,
             Axis::Steps => Some(row.step as f64),
         }
+    }
+}
+
+/// The heading of an experiment: its own, or made of its name.
+pub fn title(experiment: &str, provenance: Option<&Provenance>) -> String {
+    let given = provenance.and_then(|provenance| provenance.title.clone());
+    given.unwrap_or_else(|| Place::of(experiment).title())
+}
+
+impl Study {
+    /// A heading.
+    pub fn title(&self) -> String {
+        title(&self.experiment, self.provenance.as_ref())
+    }
+
+    /// Whether a figure of this kind is asked for; those of accuracy and of the time of an epoch where none is named.
+    pub fn renders(&self, kind: &str) -> bool {
+        const UNLESS_ASKED: [&str; 5] =
+            ["time-accuracy", "iteration-accuracy", "cpu-accuracy", "epoch-seconds", "phases"];
+        let asked = self.provenance.as_ref().map_or(&[][..], |provenance| &provenance.renders);
+        if asked.is_empty() { UNLESS_ASKED.contains(&kind) } else { asked.iter().any(|one| one == kind) }
+    }
+
+    /// Whether it asks about accuracy, or about the cost of steps alone.
+    pub fn is_about_accuracy(&self) -> bool {
+        ["time-accuracy", "iteration-accuracy", "cpu-accuracy"].into_iter().any(|kind| self.renders(kind))
     }
 }
 
@@ -125,6 +156,38 @@ impl Contestant {
         Spread::of(self.runs.iter().filter_map(|run| run.full.as_ref().and_then(&figure)))
     }
 
+    /// A clock's seconds a step.
+    pub fn a_step(&self, clock: Axis) -> Option<Spread> {
+        self.last(|row| Some(clock.of(row)? / row.step as f64).filter(|seconds| seconds.is_finite()))
+    }
+
+    /// L, the output neurons there are.
+    pub fn labels(&self) -> Option<f64> {
+        Some(self.last(|row| Some(row.labels? as f64))?.median)
+    }
+
+    /// Median over seeds of what rows count, over iterations.
+    pub fn course(&self, figure: impl Fn(&Row) -> Option<f64>) -> Vec<Point> {
+        let run = |run: &Run| run.sample.iter().filter_map(|row| Some((row.step as f64, figure(row)?))).collect();
+        curve(&self.runs.iter().map(run).collect::<Vec<_>>())
+    }
+
+    /// Whether CPU seconds leave its work out.
+    pub fn on_gpu(&self) -> bool {
+        matches!(self.style, Style::DenseGpu | Style::LshGpu)
+    }
+
+    /// Whether it computes every neuron.
+    pub fn is_dense(&self) -> bool {
+        matches!(self.style, Style::DenseCpu | Style::DenseGpu)
+    }
+
+    /// Whether it is a sampled softmax: some of the neurons, none of them found by hashing or by computing all.
+    pub fn is_sampled(&self) -> bool {
+        const UNHASHED: [&str; 3] = ["sparse-cpu:best", "sparse-cpu:uniform", "sparse-cpu:frequency"];
+        self.style == Style::Sampled || UNHASHED.contains(&self.engine.as_str())
+    }
+
     /// Seconds of the training clock an epoch.
     pub fn epoch_seconds(&self) -> Option<Spread> {
         self.last(|row| Some(row.train_s? / row.epoch).filter(|seconds| seconds.is_finite()))
@@ -136,28 +199,37 @@ impl Panel {
     pub fn find(&self, name: &str) -> Option<&Contestant> {
         self.contestants.iter().find(|contestant| contestant.name == name && contestant.counts())
     }
+
+    /// The dense contestant that is hardest to beat: the first at the P@1 at which the best of them ends, less
+    /// [`SLACK`](super::verdict::SLACK).
+    pub fn best_dense(&self) -> Option<&Contestant> {
+        let dense = || self.contestants.iter().filter(|contestant| contestant.counts() && contestant.is_dense());
+        let end = dense().filter_map(Contestant::end).map(|end| end.median).fold(f64::NAN, f64::max);
+        let seconds = |contestant: &Contestant| {
+            contestant.reached(Axis::TrainSeconds, below(end)).median().unwrap_or(f64::INFINITY)
+        };
+        dense().min_by(|a, b| seconds(a).total_cmp(&seconds(b)))
+    }
 }
 
-/// Orders all records. Where a machine ran an engine of an experiment on a data set more than once, the newest folder
-/// that holds evaluations of it counts.
+/// Orders all records. Where a machine ran an engine of an experiment on a data set more than once, the file with the
+/// latest evaluation of it counts.
 pub fn studies(records: &Records) -> Vec<Study> {
     let mut studies: Vec<Study> = Vec::new();
-    let mut newest: BTreeMap<(String, String, String, String, bool), usize> = BTreeMap::new();
-    let label = |file: &crate::record::File| match &file.machine {
-        Some(machine) => machine.label.clone(),
-        None => file.path.parent().and_then(|f| f.file_name()).map_or_else(String::new, |f| f.to_string_lossy().into()),
-    };
+    // Rows with an evaluation go before rows without, then the later ones, then the later files.
+    let mut newest: BTreeMap<Key, (bool, &str, usize)> = BTreeMap::new();
     for (at, file) in records.files.iter().enumerate() {
+        let label = label(file);
         for row in &file.rows {
-            let key = key(&label(file), row);
-            if row.p1.is_some() || !newest.contains_key(&key) {
-                newest.insert(key, at);
-            }
+            let this = (row.p1.is_some(), row.time.as_str(), at);
+            let known = newest.entry(key(&label, row)).or_insert(this);
+            *known = this.max(*known);
         }
     }
     for (at, file) in records.files.iter().enumerate() {
         let label = label(file);
-        for row in file.rows.iter().filter(|row| newest.get(&key(&label, row)) == Some(&at)) {
+        let counts = |row: &&Row| newest.get(&key(&label, row)).is_some_and(|&(.., newest)| newest == at);
+        for row in file.rows.iter().filter(counts) {
             let study = match studies.iter().position(|s| s.experiment == row.experiment && s.label == label) {
                 Some(known) => &mut studies[known],
                 None => {
@@ -165,28 +237,45 @@ pub fn studies(records: &Records) -> Vec<Study> {
                         experiment: row.experiment.clone(),
                         label: label.clone(),
                         machine: None,
+                        provenance: None,
                         panels: Vec::new(),
                         files: Vec::new(),
                     });
                     studies.last_mut().expect("just pushed")
                 }
             };
-            study.machine = file.machine.clone().or(study.machine.take());
             if !study.files.contains(&file.path) {
                 study.files.push(file.path.clone());
+                study.machine = file.machine.clone().or(study.machine.take());
+                study.provenance = file.provenance.clone().or(study.provenance.take());
             }
             study.panel(row).add(row);
         }
     }
-    for panel in studies.iter_mut().flat_map(|study| &mut study.panels) {
-        panel.name_contestants();
+    for study in &mut studies {
+        for panel in &mut study.panels {
+            panel.name_contestants();
+            for contestant in &mut panel.contestants {
+                let known = study.provenance.as_ref().map(|asked| asked.engine(&contestant.engine).to_owned());
+                contestant.engine = known.unwrap_or(std::mem::take(&mut contestant.engine));
+            }
+        }
     }
     // The experiment that answers the suite's question comes first.
-    studies.sort_by_key(|study| (study.experiment != "default", study.experiment.clone(), study.label.clone()));
+    studies.sort_by_key(|study| (Place::of(&study.experiment), study.label.clone()));
     studies
 }
 
-fn key(label: &str, row: &Row) -> (String, String, String, String, bool) {
+/// The machine's label; the folder's name where there is no `machine.toml`.
+pub fn label(file: &File) -> String {
+    let folder = || file.path.parent().and_then(|f| f.file_name()).map(|f| f.to_string_lossy().into_owned());
+    file.machine.as_ref().map(|machine| machine.label.clone()).or_else(folder).unwrap_or_default()
+}
+
+/// Machine, experiment, data set, engine, and whether that is a software adapter.
+type Key = (String, String, String, String, bool);
+
+fn key(label: &str, row: &Row) -> Key {
     (label.into(), row.experiment.clone(), row.dataset.clone(), row.engine.clone(), row.software)
 }
 
@@ -209,7 +298,7 @@ impl Study {
 
 impl Panel {
     /// One row of every run and trouble: enough to tell what was run.
-    fn rows(&self) -> impl Iterator<Item = &Row> {
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
         self.contestants.iter().filter_map(Contestant::any)
     }
 
@@ -217,6 +306,7 @@ impl Panel {
         let at = self.contestants.iter().position(|contestant| contestant.takes(row)).unwrap_or_else(|| {
             self.contestants.push(Contestant {
                 name: row.engine.clone(),
+                engine: row.engine.clone(),
                 style: Style::of(&row.engine, row.software),
                 variant: 0,
                 software: row.software,
@@ -322,13 +412,10 @@ impl Contestant {
         }
     }
 
-    /// Whether settings that have no column of their own (hidden width, epochs, program) changed before this row, so that
-    /// the runs so far are another experiment's: the newest counts. Where every seed has a hash of its own, as in the
-    /// first records, only a seed that comes again tells.
+    /// Whether anything that was set (settings without a column of their own too: hidden width, epochs, program) differs
+    /// from what the runs so far were set to. Those are then another experiment's: a curve never mixes the two.
     fn is_superseded_by(&self, row: &Row) -> bool {
-        let differs = |run: &Run| run.settings != row.settings;
-        let shared = self.runs.len() > 1 && self.runs.iter().all(|run| run.settings == self.runs[0].settings);
-        self.runs.iter().any(|run| differs(run) && (shared || run.seed == row.seed))
+        self.runs.iter().any(|run| run.settings != row.settings)
     }
 
     /// Why it did not run or end, each reason once.

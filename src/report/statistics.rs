@@ -98,7 +98,7 @@ pub fn curve(runs: &[Vec<(f64, f64)>]) -> Vec<Point> {
         runs.iter().flat_map(|run| run.iter().map(|&(x, _)| x)).filter(|x| (from..=to).contains(x)).collect();
     grid.sort_by(f64::total_cmp);
     grid.dedup();
-    let stride = grid.len().div_ceil(240).max(1);
+    let stride = grid.len().div_ceil(160).max(1);
     let last = grid.len().saturating_sub(1);
     let mut points: Vec<Point> = grid
         .iter()
@@ -144,6 +144,16 @@ pub fn number(value: f64) -> String {
     }
     let text = format!("{value:.*}", (2 - digits).clamp(0, 9) as usize);
     if text.trim_start_matches(['0', '.', '-']).is_empty() { "0".into() } else { text }
+}
+
+/// What was set rather than measured: whole numbers in full, others to four significant digits.
+pub fn exact(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < 1e15 {
+        return thousands(value as i64);
+    }
+    let digits = (3 - value.abs().log10().floor() as i32).clamp(0, 12) as usize;
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').into() } else { text }
 }
 
 /// A whole number with its thousands apart.
@@ -238,6 +248,7 @@ mod tests {
         {
             assert_eq!(number(value), text);
         }
+        assert_eq!([205_443.0, 2.0, 0.05, 0.123_46, 1234.5].map(exact), ["205,443", "2", "0.05", "0.1235", "1234"]);
         assert_eq!(thousands(-1_234_567), "-1,234,567");
         assert_eq!(bytes(3.5 * 1024.0 * 1024.0), "3.50 MiB");
         assert_eq!(times(12.34), "12.3×");

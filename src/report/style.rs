@@ -85,6 +85,13 @@ impl Style {
     }
 }
 
+/// Colour and dash pattern of what is no engine, by its place in the legend. Blue stays the GPU's.
+pub fn palette(index: usize) -> (Style, usize) {
+    use Style::{DenseCpu, Lsh, Other, Sampled};
+    let colours = [Lsh, DenseCpu, Other(2), Other(0), Other(1), Sampled, Other(3)];
+    (colours[index % colours.len()], index / colours.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,22 +3,22 @@
 use super::document::{Cell, Table, plain};
 use super::parts::Part;
 use super::runs::{Axis, Contestant, Panel, Run, Study};
-use super::statistics::{Spread, bytes, number, share, thousands};
+use super::statistics::{Spread, bytes, exact, number, share, thousands};
 use super::style::Style;
-use super::verdict::{SLACK, ratio};
+use super::verdict::{SLACK, below, ratio};
 use crate::record::{Machine, Row};
 
-/// The P@1 targets of a panel: shares of where its dense CPU engine ends (or, without one, its best engine), and that
+/// The P@1 targets of a panel: shares of where its best dense engine (or, without one, its best engine) ends, and that
 /// end less [`SLACK`].
 pub fn targets(panel: &Panel) -> Vec<f64> {
     let ends = panel.contestants.iter().filter(|contestant| contestant.counts()).filter_map(|c| Some(c.end()?.median));
     let best = ends.fold(0.0, f64::max);
-    let end = panel.find("dense-cpu").and_then(Contestant::end).map_or(best, |end| end.median);
+    let end = panel.best_dense().and_then(Contestant::end).map_or(best, |end| end.median);
     if end <= SLACK {
         return Vec::new();
     }
     let mut targets = [0.5, 0.75, 0.9].map(|part| (part * end * 100.0).round() / 100.0).to_vec();
-    targets.push(((end - SLACK) * 1000.0).floor() / 1000.0);
+    targets.push(below(end));
     targets.retain(|target| *target > 0.0);
     targets.dedup();
     targets
@@ -59,7 +59,10 @@ pub fn ratios(panel: &Panel, id: &str) -> Option<Table> {
         ["engine", "against", "ratio of"].into_iter().chain(columns.iter().map(String::as_str)).collect();
     let caption = format!("How many times sooner on {} (below 1: later)", plain(&panel.dataset));
     let mut table = Table::new(id, caption, &columns);
-    for baseline in ["dense-cpu", "dense-gpu"].into_iter().filter_map(|name| panel.find(name)) {
+    let best = panel.best_dense();
+    let named = ["dense-cpu", "dense-gpu"].into_iter().filter_map(|name| panel.find(name));
+    let others = named.filter(|other| best.is_none_or(|best| best.name != other.name));
+    for baseline in best.into_iter().chain(others) {
         for contestant in panel.contestants.iter().filter(|c| c.counts() && c.name != baseline.name) {
             for (axis, clock) in [(Axis::TrainSeconds, "training s"), (Axis::CpuSeconds, "CPU s")] {
                 let gpu = [contestant, baseline].iter().any(|c| matches!(c.style, Style::DenseGpu | Style::LshGpu));
@@ -330,14 +333,14 @@ pub fn summary(study: &Study, id: &str) -> Table {
             "#target P@1",
             "#s to target",
             "#CPU s to target",
-            "#times sooner than dense-cpu",
+            "#times sooner than the best dense",
         ],
     );
     for panel in &study.panels {
         let target = targets(panel).last().copied();
         for contestant in panel.contestants.iter().filter(|contestant| !contestant.runs.is_empty()) {
             let reached = |axis| dash(target.map(|target| median_text(contestant, axis, target)));
-            let sooner = panel.find("dense-cpu").filter(|_| contestant.counts()).and_then(|baseline| {
+            let sooner = panel.best_dense().filter(|_| contestant.counts()).and_then(|baseline| {
                 ratio(contestant, baseline, Axis::TrainSeconds, target?).map(|ratio| format!("{:.2}", ratio.median))
             });
             table.row([
@@ -355,6 +358,43 @@ pub fn summary(study: &Study, id: &str) -> Table {
         }
     }
     table
+}
+
+/// What a step costs: for studies that ask about nothing else.
+pub fn steps(study: &Study, id: &str) -> Option<Table> {
+    let mut table = Table::new(
+        id,
+        format!("The cost of a step: {} on {}", plain(&study.experiment), plain(&study.label)),
+        &[
+            "data",
+            "engine",
+            "#seeds",
+            "#batch",
+            "#threads",
+            "#steps",
+            "#ms a step",
+            "#CPU ms a step",
+            "#P@1 at the end",
+        ],
+    );
+    for (panel, contestant) in contestants(study) {
+        let cost = |clock| dash(contestant.a_step(clock).map(|spread| spread.text(|seconds| number(seconds * 1e3))));
+        let whole = |figure: fn(&Row) -> u64| {
+            dash(contestant.last(|row| Some(figure(row) as f64)).map(|spread| thousands(spread.median as i64)))
+        };
+        table.row([
+            plain(&panel.dataset).into(),
+            name(contestant),
+            contestant.runs.len().to_string().into(),
+            whole(|row| row.batch as u64),
+            whole(|row| row.threads as u64),
+            whole(|row| row.step),
+            cost(Axis::TrainSeconds),
+            if contestant.on_gpu() { "–".into() } else { cost(Axis::CpuSeconds) },
+            dash(contestant.full(|row| row.p1).or(contestant.end()).map(|p1| share(p1.median))),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
 }
 
 /// A line for each engine that did not run or end: `dense-gpu on moby: skipped: no GPU adapter`.
@@ -386,7 +426,7 @@ pub fn part(part: &Part, id: &str) -> Table {
         "" | "share" => format!("#{}", plain(quantity)),
         unit => format!("#{}, {}", plain(quantity), plain(unit)),
     };
-    let x_name = part.seen.iter().map(|one| one.x_name.as_str()).find(|name| !name.is_empty());
+    let x_name = part.x_name();
     let mut titles = vec!["case".to_string()];
     titles.extend(x_name.map(|name| format!("#{}", plain(name))));
     titles.extend(quantities.iter().map(title));
@@ -399,7 +439,7 @@ pub fn part(part: &Part, id: &str) -> Table {
         xs.dedup();
         for x in xs {
             let mut row: Vec<Cell> = vec![plain(case).into()];
-            row.extend(x_name.map(|_| x.map_or("–".into(), number).into()));
+            row.extend(x_name.map(|_| x.map_or("–".into(), exact).into()));
             row.extend(series.iter().map(|series| -> Cell {
                 let value = series.iter().find(|(at, _)| *at == x);
                 value.map_or("–".into(), |(_, spread)| spread.text(number)).into()

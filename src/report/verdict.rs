@@ -8,6 +8,11 @@ use super::style::Style;
 /// How much below the baseline's own end the target lies: what a sample of a few thousand test rows cannot tell apart.
 pub const SLACK: f64 = 0.005;
 
+/// A P@1 less [`SLACK`], in thousandths.
+pub fn below(p1: f64) -> f64 {
+    ((p1 - SLACK) * 1000.0).floor() / 1000.0
+}
+
 /// One contestant against a baseline on one data set: the time each takes to the accuracy at which the baseline ends.
 #[derive(Clone, Debug)]
 pub struct Duel {
@@ -49,7 +54,6 @@ impl Duel {
             return None;
         }
         let ends = (challenger.end()?.median, baseline.end()?.median);
-        let below = |end: f64| ((end - SLACK) * 1000.0).floor() / 1000.0;
         let target = below(ends.1);
         let on_gpu = [challenger, baseline].iter().any(|c| matches!(c.style, Style::DenseGpu | Style::LshGpu));
         Some(Self {
@@ -77,26 +81,31 @@ impl Duel {
         }
     }
 
-    /// The duel in a sentence.
-    pub fn sentence(&self) -> String {
+    /// The P@1 that both reach: the target, or where the challenger ends, less [`SLACK`].
+    fn common(&self) -> Option<f64> {
+        self.wall.map(|_| self.target).or(self.lower.map(|(p1, _)| p1))
+    }
+
+    /// The duel in half a sentence.
+    fn sentence(&self) -> String {
         let Self { dataset, challenger, baseline, target, .. } = self;
         let (dataset, challenger, baseline) = (plain(dataset), plain(challenger), plain(baseline));
-        let goal = format!("P@1 {} (where {baseline} ends, less {SLACK})", share(*target));
+        let goal = format!("P@1 {}, where {baseline} ends (less {SLACK})", share(*target));
         let (Some(ours), Some(theirs), Some(wall)) = (self.seconds.0, self.seconds.1, self.wall) else {
-            let end = share(self.ends.0);
             let lower = self.lower.map_or_else(String::new, |(p1, ratio)| {
                 let (ratio, word) = faster(ratio.median, "sooner", "later");
-                format!(", and reaches {} {ratio} {word} than {baseline}", share(p1))
+                format!(", and reaches {} {ratio} {word}", share(p1))
             });
+            let end = share(self.ends.0);
             return format!("on {dataset} {challenger} does **not reach** {goal}: it ends at {end}{lower}");
         };
         let cpu = self.cpu.map_or_else(String::new, |cpu| {
             let (ratio, word) = faster(cpu.median, "fewer", "more");
-            format!(" and {ratio} {word} CPU seconds")
+            format!(", {ratio} {word} CPU seconds")
         });
         let (ratio, word) = faster(wall.median, "sooner", "later");
         let (ours, theirs) = (number(ours), number(theirs));
-        format!("on {dataset} {challenger} reaches {goal} in {ours} s against {theirs} s: **{ratio} {word}**{cpu}")
+        format!("on {dataset} {challenger} reaches {goal}, **{ratio} {word}** ({ours} s against {theirs} s{cpu})")
     }
 }
 
@@ -118,40 +127,54 @@ pub fn ratio(challenger: &Contestant, baseline: &Contestant, axis: Axis, target:
     middle.is_finite().then_some(Spread { median: middle, ..range })
 }
 
-/// Every duel of the hashed engine against the dense ones.
-pub fn duels(study: &Study) -> Vec<Duel> {
-    let mut duels = Vec::new();
-    for baseline in ["dense-cpu", "dense-gpu"] {
-        for panel in &study.panels {
-            if let (Some(challenger), Some(baseline)) = (panel.find("lsh-cpu"), panel.find(baseline)) {
-                duels.extend(Duel::of(panel, challenger, baseline));
-            }
-        }
-    }
-    duels
+/// Every duel of the hashed engine against the best of the dense ones, with the data set's runs.
+fn duels(study: &Study) -> Vec<(&Panel, Duel)> {
+    let duel = |panel| Some((panel, Duel::of(panel, panel.find("lsh-cpu")?, panel.best_dense()?)?));
+    study.panels.iter().filter_map(duel).collect()
 }
 
-/// The answer to the suite's question, in a few sentences.
-pub fn verdict(study: &Study) -> String {
+/// The answer to the suite's question, in a few sentences. None where the records hold no pair of a hashed and a dense
+/// run on the same data.
+pub fn verdict(study: &Study) -> Option<String> {
     let duels = duels(study);
-    if duels.is_empty() {
-        return "**No answer yet.** The records hold no pair of a hashed and a dense run on the same data.".into();
-    }
-    let count = |outcome| duels.iter().filter(|duel| duel.outcome() == outcome).count();
+    let count = |outcome| duels.iter().filter(|(_, duel)| duel.outcome() == outcome).count();
     let answer = match (count(Outcome::Sooner), count(Outcome::Later)) {
+        _ if duels.is_empty() => return None,
         (sooner, _) if sooner == duels.len() => "Yes, on this machine",
         (_, later) if later == duels.len() => "No, not on this machine",
         (0, 0) => "Neither is sooner on this machine",
         _ => "In part, on this machine",
     };
-    let sentences: Vec<String> = duels.iter().map(Duel::sentence).collect();
-    let mut text = format!("**{answer}:** {}.", sentences.join("; "));
-    let fewest = duels.iter().map(|duel| duel.seeds).min().unwrap_or_default();
+    let sentences: Vec<String> = duels.iter().map(|(_, duel)| duel.sentence()).collect();
+    let mut text = format!("**{answer}**, against the best dense engine: {}.", sentences.join("; "));
+    text += &unhashed(&duels);
+    let fewest = duels.iter().map(|(_, duel)| duel.seeds).min().unwrap_or_default();
     if fewest < 3 {
         let seeds = if fewest == 1 { "one seed".into() } else { format!("{fewest} seeds") };
         text += &format!(" This rests on {seeds}; three are asked for.");
     }
-    text + &absent(study)
+    Some(text + &absent(study))
+}
+
+/// How the best sampled softmax without hashing does, by the same measure. Empty where none ran.
+fn unhashed(duels: &[(&Panel, Duel)]) -> String {
+    let mut clauses = Vec::new();
+    for (panel, duel) in duels {
+        let (Some(p1), Some(dense)) = (duel.common(), panel.find(&duel.baseline)) else { continue };
+        let sampled = panel.contestants.iter().filter(|contestant| contestant.counts() && contestant.is_sampled());
+        let tries = sampled.map(|one| (plain(&one.name), ratio(one, dense, Axis::TrainSeconds, p1)));
+        let speed = |ratio: &Option<Spread>| ratio.map_or(0.0, |ratio| ratio.median);
+        let Some((name, ratio)) = tries.max_by(|a, b| speed(&a.1).total_cmp(&speed(&b.1))) else { continue };
+        let place = format!("P@1 {} on {}", share(p1), plain(&panel.dataset));
+        clauses.push(match ratio {
+            Some(ratio) => {
+                let (ratio, word) = faster(ratio.median, "sooner", "later");
+                format!("{name} reaches {place} **{ratio} {word}**")
+            }
+            None => format!("{name} does not reach {place}"),
+        });
+    }
+    if clauses.is_empty() { String::new() } else { format!(" Without any hashing, {}.", clauses.join("; ")) }
 }
 
 /// A sentence on who was to take part and did not.
@@ -169,7 +192,8 @@ fn absent(study: &Study) -> String {
         }
     }
     names.into_iter().fold(String::new(), |text, (name, reason)| {
-        let reason = reason.trim_end_matches('.');
+        // What to do about it stands in the table of what did not run.
+        let reason = reason.split(';').next().unwrap_or_default().trim_end_matches('.');
         format!("{text} {} is not compared ({}).", plain(&name), plain(reason))
     })
 }

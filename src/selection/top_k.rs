@@ -2,11 +2,42 @@
 
 use super::{ActiveSets, Neurons, Queries, Selection};
 use crate::kernels::kernels;
+use rayon::prelude::*;
+
+/// Samples for which a block of weights is read once.
+const SAMPLES: usize = 8;
+/// Rows of such a block.
+const ROWS: usize = 256;
 
 /// Marks the `count` neurons with the largest `w · x + b` for every sample.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TopK {
     pub count: usize,
+    /// `B x L`.
+    logits: Vec<f32>,
+}
+
+impl TopK {
+    pub fn new(count: usize) -> Self {
+        Self { count, logits: Vec::new() }
+    }
+
+    /// All logits of all samples.
+    fn forward(&mut self, samples: usize, queries: Queries<'_>, neurons: Neurons<'_>) {
+        let total = neurons.bias.len();
+        self.logits.resize(samples * total, 0.0);
+        self.logits.par_chunks_mut(SAMPLES * total).enumerate().for_each(|(group, logits)| {
+            for start in (0..total).step_by(ROWS) {
+                for (i, logits) in logits.chunks_exact_mut(total).enumerate() {
+                    let x = queries.row(group * SAMPLES + i);
+                    for n in start..total.min(start + ROWS) {
+                        let w = &neurons.weights[n * neurons.stride..][..neurons.width];
+                        logits[n] = (kernels().dot)(w, x) + neurons.bias[n];
+                    }
+                }
+            }
+        });
+    }
 }
 
 impl Selection for TopK {
@@ -17,17 +48,15 @@ impl Selection for TopK {
     fn select(&mut self, _step: u64, queries: Queries<'_>, neurons: Neurons<'_>, sets: &mut ActiveSets) {
         let total = neurons.bias.len();
         let keep = self.count.min(total);
-        sets.for_each_with(Vec::new, |logits: &mut Vec<(f32, u32)>, sample, marks, counts| {
-            let x = queries.row(sample);
-            logits.clear();
-            logits.extend(neurons.bias.iter().zip(0..).map(|(bias, n): (_, u32)| {
-                let w = &neurons.weights[n as usize * neurons.stride..][..neurons.width];
-                ((kernels().dot)(w, x) + bias, n)
-            }));
+        self.forward(sets.samples(), queries, neurons);
+        let logits = &self.logits;
+        sets.for_each_with(Vec::new, |ranked: &mut Vec<(f32, u32)>, sample, marks, counts| {
+            ranked.clear();
+            ranked.extend(logits[sample * total..][..total].iter().copied().zip(0..));
             if keep < total {
-                logits.select_nth_unstable_by(keep, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+                ranked.select_nth_unstable_by(keep, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
             }
-            for &(_, neuron) in &logits[..keep] {
+            for &(_, neuron) in &ranked[..keep] {
                 marks.mark(neuron);
             }
             counts.selected += marks.take_added();
@@ -36,6 +65,6 @@ impl Selection for TopK {
     }
 
     fn bytes(&self) -> u64 {
-        0
+        4 * self.logits.capacity() as u64
     }
 }

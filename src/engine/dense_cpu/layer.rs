@@ -35,6 +35,8 @@ pub struct NeuronLayer {
     pub bias: Vec<f32>,
     bias_m: Vec<f32>,
     bias_v: Vec<f32>,
+    /// The rate of plain gradient descent, which leaves m and v untouched; none: Adam.
+    pub sgd: Option<f32>,
 }
 
 /// A block of neurons before the update.
@@ -152,7 +154,7 @@ fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
 }
 
 impl NeuronLayer {
-    pub fn new(layer: &Layer, block: usize) -> io::Result<Self> {
+    pub fn new(layer: &Layer, block: usize, sgd: Option<f32>) -> io::Result<Self> {
         let w = pad_rows(&layer.weights, layer.outputs, layer.inputs)?;
         Ok(Self {
             inputs: layer.inputs,
@@ -165,6 +167,7 @@ impl NeuronLayer {
             bias: layer.bias.clone(),
             bias_m: vec![0.0; layer.outputs],
             bias_v: vec![0.0; layer.outputs],
+            sgd,
         })
     }
 
@@ -252,7 +255,7 @@ impl NeuronLayer {
         source: impl Fn(Range<usize>) -> (*const f32, usize) + Sync,
         delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>, &mut Ahead) + Sync,
     ) {
-        let (stride, block, outputs) = (self.stride, self.block, self.outputs);
+        let (stride, block, outputs, sgd) = (self.stride, self.block, self.outputs, self.sgd);
         let (threads, pairs_size) = (rayon::current_num_threads(), self.pairs(input, samples));
         let partial_size = stride * samples;
         let per_chunk = self.blocks_per_chunk();
@@ -295,19 +298,22 @@ impl NeuronLayer {
                 };
                 let next = rows.end..outputs.min(rows.end + block);
                 let next_span = next.start * stride..next.end * stride;
-                let mut ahead = Ahead::new([
-                    source(next),
-                    all_w.place(next_span.clone()),
-                    all_m.place(next_span.clone()),
-                    all_v.place(next_span),
-                ]);
+                let state = if sgd.is_some() { 0..0 } else { next_span.clone() };
+                let mut ahead =
+                    Ahead::new([source(next), all_w.place(next_span), all_m.place(state.clone()), all_v.place(state)]);
                 let of = Block { index: i, rows: rows.clone(), w, bias: b };
                 delta(of.clone(), g, &mut pairs, &mut ahead);
                 let (delta, db) = (&g[..rows.len() * samples], &mut db[..rows.len()]);
                 row_sums(delta, samples, db);
                 of.gradients(input, delta, samples, partial, i > blocks.start, dw, &mut pairs, &mut ahead);
-                (kernels().adam)(AdamRows { w, m, v }, &dw[..rows.len() * stride], step);
-                (kernels().adam)(AdamRows { w: b, m: bm, v: bv }, db, step);
+                let dw = &dw[..rows.len() * stride];
+                if let Some(rate) = sgd {
+                    (kernels().axpy)(-rate, dw, w);
+                    (kernels().axpy)(-rate, db, b);
+                } else {
+                    (kernels().adam)(AdamRows { w, m, v }, dw, step);
+                    (kernels().adam)(AdamRows { w: b, m: bm, v: bv }, db, step);
+                }
             }
         });
         let partials = &scratch.partials[..chunks * partial_size];

@@ -12,7 +12,7 @@
 //!
 //! **Counted work.** FLOPs are the multiply-adds of the matrix products, 6·B·in·out for a layer (forward, gradient of W,
 //! gradient of the input), 4·nnz·H for sparse and 4·B·I·H for dense input; exponentials, Adam and products computed
-//! again are not counted. Bytes: W read in the forward pass, then W, m, v read and written; kept exponentials written
+//! again are not counted. Bytes: W read in the forward pass, then W, m, v (with SGD, W) read and written; kept exponentials written
 //! and read; rows of the input layer read by every occurrence and, once, updated.
 
 mod activations;
@@ -46,11 +46,23 @@ struct Options {
     /// but 0 where AMX multiplies faster than memory could bring them back.
     logits_budget_mib: Option<usize>,
     precision: Precision,
+    /// How gradients move the weights above the first layer; without Adam, what it costs is the difference.
+    optimiser: Optimiser,
+}
+
+/// The first layer's rows always move by Adam.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Optimiser {
+    #[default]
+    Adam,
+    /// w ← w − η·g, without state.
+    Sgd,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block: 128, logits_budget_mib: None, precision: Precision::F32 }
+        Self { block: 128, logits_budget_mib: None, precision: Precision::F32, optimiser: Optimiser::Adam }
     }
 }
 
@@ -120,6 +132,7 @@ impl Network {
     fn new(parameters: &Parameters, training: &Training, options: &Options) -> Result<Self, EngineError> {
         let needs = 12 * parameters.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
         let (first, rest) = parameters.layers.split_first().expect("a network has layers");
+        let sgd = (options.optimiser == Optimiser::Sgd).then_some(training.learning_rate);
         let widths = || {
             parameters.layers[..parameters.layers.len() - 1]
                 .iter()
@@ -129,7 +142,7 @@ impl Network {
             input: InputLayer::new(first, training, Storage::default())?,
             layers: rest
                 .iter()
-                .map(|layer| NeuronLayer::new(layer, options.block))
+                .map(|layer| NeuronLayer::new(layer, options.block, sgd))
                 .collect::<io::Result<_>>()
                 .map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?,
             hidden: widths().collect(),
@@ -203,7 +216,7 @@ impl Network {
         for layer in &self.layers {
             let weights = (layer.inputs * layer.outputs) as f64;
             flops += 6.0 * b * weights;
-            bytes += 4.0 * 7.0 * weights;
+            bytes += 4.0 * if layer.sgd.is_some() { 3.0 } else { 7.0 } * weights;
         }
         let output = self.layers.last().expect("an output layer");
         let kept = self.softmax.kept_len(output, samples);

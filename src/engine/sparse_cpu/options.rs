@@ -181,7 +181,7 @@ impl Options {
                 let random = Random::new(sampler, set, self.shared_negatives, seed);
                 Box::new(if self.correct && below == 0 { random.corrected(count) } else { random })
             }
-            Output::TopK => Box::new(TopK { count: set }),
+            Output::TopK => Box::new(TopK::new(set)),
         })
     }
 

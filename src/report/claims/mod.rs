@@ -6,8 +6,10 @@
 mod rules;
 
 use super::document::{Block, Cell, Table, plain};
+use super::links::Links;
 use super::parts::Part;
 use super::runs::Study;
+use crate::record::Machine;
 use serde::Deserialize;
 
 /// One line of the ledger.
@@ -45,11 +47,15 @@ pub enum Verdict {
     Holds,
     InPart,
     DoesNotHold,
+    /// The records lack what would decide it.
     NotMeasured,
+    /// No run of this suite on these machines could decide it.
+    NotMeasurable,
 }
 
 impl Verdict {
-    pub const ALL: [Verdict; 4] = [Verdict::Holds, Verdict::InPart, Verdict::DoesNotHold, Verdict::NotMeasured];
+    pub const ALL: [Verdict; 5] =
+        [Verdict::Holds, Verdict::InPart, Verdict::DoesNotHold, Verdict::NotMeasured, Verdict::NotMeasurable];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -57,6 +63,7 @@ impl Verdict {
             Verdict::InPart => "holds in part",
             Verdict::DoesNotHold => "does not hold",
             Verdict::NotMeasured => "not measured",
+            Verdict::NotMeasurable => "not measurable here",
         }
     }
 
@@ -65,15 +72,20 @@ impl Verdict {
             Verdict::Holds => "badge green",
             Verdict::InPart => "badge amber",
             Verdict::DoesNotHold => "badge red",
-            Verdict::NotMeasured => "badge grey",
+            Verdict::NotMeasured | Verdict::NotMeasurable => "badge grey",
         }
     }
 
     /// Of several data sets or machines: what all of them say, else in part.
     fn of_all(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
-        let mut verdicts = verdicts.into_iter();
-        let Some(first) = verdicts.next() else { return Verdict::NotMeasured };
-        if verdicts.all(|verdict| verdict == first) { first } else { Verdict::InPart }
+        let all: Vec<Verdict> = verdicts.into_iter().collect();
+        // A machine that cannot tell has no say where another can.
+        let mut can = all.iter().copied().filter(|verdict| *verdict != Verdict::NotMeasurable);
+        match can.next() {
+            None => all.first().copied().unwrap_or(Verdict::NotMeasured),
+            Some(first) if can.all(|verdict| verdict == first) => first,
+            Some(_) => Verdict::InPart,
+        }
     }
 }
 
@@ -84,6 +96,8 @@ pub struct Ruling {
     pub verdict: Verdict,
     /// Measured figures, data set by data set; what it would take where there are none.
     pub measured: String,
+    /// The sections and the rows it rests on, as links; the experiment that is wanted where there are none.
+    pub evidence: String,
 }
 
 /// The ledger, in order.
@@ -96,8 +110,8 @@ pub fn ledger() -> Vec<Claim> {
 }
 
 /// Rules on every claim.
-pub fn rulings(studies: &[Study], parts: &[Part]) -> Vec<Ruling> {
-    ledger().into_iter().map(|claim| claim.judge(studies, parts)).collect()
+pub fn rulings(links: &Links, machines: &[&Machine]) -> Vec<Ruling> {
+    ledger().into_iter().map(|claim| claim.judge(links, machines)).collect()
 }
 
 impl Claim {
@@ -110,13 +124,14 @@ impl Claim {
         named(&self.experiment) || self.also.iter().any(named)
     }
 
-    fn judge(self, studies: &[Study], parts: &[Part]) -> Ruling {
-        let studies: Vec<&Study> = studies.iter().filter(|study| self.reads(&study.experiment)).collect();
-        let parts: Vec<&Part> = parts.iter().filter(|part| self.reads(&part.experiment)).collect();
+    fn judge(self, links: &Links, machines: &[&Machine]) -> Ruling {
+        let studies: Vec<&Study> = links.studies.iter().filter(|study| self.reads(&study.experiment)).collect();
+        let parts: Vec<&Part> = links.parts.iter().filter(|part| self.reads(&part.experiment)).collect();
         let labels = studies.iter().map(|study| &study.label).chain(parts.iter().map(|part| &part.label));
         let several = labels.collect::<std::collections::BTreeSet<_>>().len() > 1;
         let mut verdicts = Vec::new();
         let mut measured = Vec::new();
+        let mut evidence = Vec::new();
         let mut note = |what: &str, machine: &str, found: rules::Found| {
             let machine = if several { format!(", {}", plain(machine)) } else { String::new() };
             let place = format!("{}{machine}", plain(what));
@@ -126,64 +141,95 @@ impl Claim {
         };
         if let Some(rule) = self.rule {
             for study in &studies {
-                if let Some(found) = rule.of_study(&self, study) {
-                    note("", &study.label, found);
+                let of_study = rule.of_study(&self, study).map(|found| (String::new(), found));
+                let ours = |dataset: &str| self.dataset.as_ref().is_none_or(|name| dataset.contains(name));
+                let panels = study.panels.iter().filter(|panel| ours(&panel.dataset));
+                let of_panels = panels.filter_map(|panel| Some((panel.dataset.clone(), rule.apply(&self, panel)?)));
+                let found: Vec<_> = of_study.into_iter().chain(of_panels).collect();
+                if !found.is_empty() {
+                    evidence.push(cite(links, &study.experiment, &links.study(study), &study.files));
                 }
-                for panel in &study.panels {
-                    if self.dataset.as_ref().is_none_or(|name| panel.dataset.contains(name))
-                        && let Some(found) = rule.apply(&self, panel)
-                    {
-                        note(&panel.dataset, &study.label, found);
-                    }
-                }
+                found.into_iter().for_each(|(dataset, found)| note(&dataset, &study.label, found));
             }
-            for part in parts {
+            for part in &parts {
                 if let Some(found) = rule.of_part(&self, part, &studies) {
+                    evidence.push(cite(links, &part.experiment, &links.part(part), std::slice::from_ref(&part.file)));
                     note("", &part.label, found);
                 }
             }
         }
-        let verdict = Verdict::of_all(verdicts);
+        let mut verdict = Verdict::of_all(verdicts);
         if verdict == Verdict::NotMeasured {
-            measured.push(match (&self.rule, &self.dataset) {
-                (Some(rule), Some(dataset)) => format!("needs {} on data like {dataset}", rule.needs(&self)),
-                (Some(rule), None) => format!("needs {}", rule.needs(&self)),
-                (None, _) => match self.experiment.strip_prefix("none: ") {
-                    Some(reason) => reason.into(),
-                    None => format!("needs experiment `{}`", self.experiment),
-                },
-            });
+            let (impossible, needs) = self.lacking(machines);
+            if impossible {
+                verdict = Verdict::NotMeasurable;
+            }
+            measured.push(needs);
+            evidence.push(self.wanted(links, &studies, &parts));
         }
-        Ruling { claim: self, verdict, measured: measured.join("; ") }
+        Ruling { claim: self, verdict, measured: measured.join("; "), evidence: evidence.join("; ") }
+    }
+
+    /// What it would take to decide it, and whether that is out of reach on these machines.
+    fn lacking(&self, machines: &[&Machine]) -> (bool, String) {
+        if let Some(reason) = self.experiment.strip_prefix("none: ") {
+            return (true, reason.into());
+        }
+        let needs = match &self.rule {
+            Some(rule) => rule.needs(self),
+            None => return (false, format!("needs experiment `{}`", self.experiment)),
+        };
+        let gpu = self.baseline.as_ref().is_some_and(|baseline| baseline.contains("-gpu")) || needs.contains(" GPU");
+        let absent = !machines.iter().flat_map(|machine| &machine.adapters).any(|adapter| !adapter.software);
+        let data = self.dataset.as_ref().map_or_else(String::new, |dataset| format!(" on data like {dataset}"));
+        (gpu && absent, format!("needs {needs}{data}"))
+    }
+
+    /// The experiment that would decide it: its section, where it has one.
+    fn wanted(&self, links: &Links, studies: &[&Study], parts: &[&Part]) -> String {
+        match (studies.first(), parts.first()) {
+            _ if self.experiment.starts_with("none: ") => "–".into(),
+            (Some(study), _) => cite(links, &study.experiment, &links.study(study), &study.files),
+            (None, Some(part)) => cite(links, &part.experiment, &links.part(part), std::slice::from_ref(&part.file)),
+            (None, None) => plain(&self.experiment),
+        }
     }
 }
 
+/// A section and its rows: `[default](#default) ([rows](…))`.
+fn cite(links: &Links, experiment: &str, id: &str, files: &[std::path::PathBuf]) -> String {
+    let rows: Vec<String> = files.iter().map(|file| links.file(file, "rows")).collect();
+    format!("[{}](#{id}) ({})", plain(experiment), rows.join(", "))
+}
+
 /// The section of the report.
-pub fn blocks(studies: &[Study], parts: &[Part]) -> Vec<Block> {
-    let rulings = rulings(studies, parts);
+pub fn blocks(links: &Links, machines: &[&Machine]) -> Vec<Block> {
+    let rulings = rulings(links, machines);
     let count = |verdict| rulings.iter().filter(|ruling| ruling.verdict == verdict).count();
     let counts: Vec<String> =
         Verdict::ALL.into_iter().map(|verdict| format!("{} {}", count(verdict), verdict.name())).collect();
     let mut table = Table::new(
         "claims-table",
         "Claims and what the records say",
-        &["id", "verdict", "claim", "published", "measured", "source"],
+        &["id", "verdict", "claim", "published", "measured", "evidence", "source"],
     );
-    for Ruling { claim, verdict, measured } in &rulings {
+    for Ruling { claim, verdict, measured, evidence } in &rulings {
         table.row([
             plain(&claim.id).into(),
             Cell { text: verdict.name().into(), class: Some(verdict.class().into()) },
             plain(&claim.claim).into(),
             plain(&claim.published).into(),
             measured.clone().into(),
+            evidence.clone().into(),
             plain(&claim.source).into(),
         ]);
     }
-    let contestants = studies.iter().flat_map(|study| &study.panels).flat_map(|panel| &panel.contestants);
+    let contestants = links.studies.iter().flat_map(|study| &study.panels).flat_map(|panel| &panel.contestants);
     let few = contestants.filter(|contestant| contestant.counts()).any(|contestant| contestant.runs.len() < 3);
     let mut text = format!(
         "{} claims of the papers and of their critics: {}. A verdict is of this data and these machines; published \
-         figures are of other ones. What differs between data sets holds in part, and so does a gain in the direction \
+         figures are of other ones. What lacks a record is not measured; what no record of these machines could decide is \
+         not measurable here. What differs between data sets holds in part, and so does a gain in the direction \
          claimed but short of its size. Ratios of time are the other engine's seconds over the hashed one's to the P@1 \
          at which the other ends, less {}: above 1, hashing is sooner.",
         rulings.len(),
@@ -218,10 +264,12 @@ mod tests {
 
     #[test]
     fn several_verdicts_make_one() {
-        use Verdict::{DoesNotHold, Holds, InPart, NotMeasured};
+        use Verdict::{DoesNotHold, Holds, InPart, NotMeasurable, NotMeasured};
         assert_eq!(Verdict::of_all([]), NotMeasured);
         assert_eq!(Verdict::of_all([Holds, Holds]), Holds);
         assert_eq!(Verdict::of_all([Holds, DoesNotHold]), InPart);
         assert_eq!(Verdict::of_all([DoesNotHold, DoesNotHold]), DoesNotHold);
+        assert_eq!(Verdict::of_all([NotMeasurable, Holds, NotMeasurable]), Holds);
+        assert_eq!(Verdict::of_all([NotMeasurable]), NotMeasurable);
     }
 }

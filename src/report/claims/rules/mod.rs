@@ -3,8 +3,12 @@
 //! A rule looks at one data set's runs ([`Rule::apply`]), at all of a study's where it compares data sets
 //! ([`Rule::of_study`]), or at a measurement of parts ([`Rule::of_part`]).
 
+mod options;
 mod parts;
 mod sweeps;
+#[cfg(test)]
+mod tests;
+mod widths;
 
 use super::super::parts::Part;
 use super::super::runs::{Axis, Contestant, Panel, Study};
@@ -104,6 +108,34 @@ pub enum Rule {
     EndsBelow,
     /// P@1 by the number of hash tables.
     TablesNeeded,
+    /// Label counts from which on the hashed step is the cheaper one, against the figure.
+    BreakEven,
+    /// Whether the hashed step's lead stays above wider hidden layers.
+    HiddenWidth,
+    /// Whether it stays on denser input.
+    Density,
+    /// P@1 with a random fill that repeats itself below that with a fresh one.
+    RepeatingFill,
+    /// Every variant of the hashed engine ends at the same P@1, within the tolerance.
+    VariantsAlike,
+    /// P@1 at the end with rebuilds ever more rarely.
+    Backoff,
+    /// Rebuild seconds on change, against those at fixed steps.
+    OnChange,
+    /// Recall before and after a rebuild.
+    Decay,
+    /// Adam's share of the dense step, by leaving it out.
+    AdamDominates,
+    /// P@1 from several initial parameters in the same order.
+    Start,
+    /// P@1 with a share of a hashed hidden layer, against all of it.
+    Fraction,
+    /// Speed of inference through the tables, by the published factor.
+    FastInference,
+    /// Cost to a P@1 on CPU and GPU, at the stated ratio of prices.
+    Cost,
+    /// Whether cost ranks CPU and GPU otherwise than time does.
+    RankingByCost,
 }
 
 /// One data set's say.
@@ -127,8 +159,12 @@ fn percent(part: f64) -> String {
 
 impl Rule {
     /// What a whole study says: for rules that compare its data sets.
-    pub fn of_study(self, _claim: &Claim, _study: &Study) -> Option<Found> {
-        None
+    pub fn of_study(self, claim: &Claim, study: &Study) -> Option<Found> {
+        match self {
+            Rule::BreakEven => widths::break_even(claim, study),
+            Rule::Density => widths::density(study, claim.tolerance),
+            _ => None,
+        }
     }
 
     /// What a measurement of parts says, beside the runs of the same claim.
@@ -197,30 +233,8 @@ impl Rule {
                 let words = format!("P@1 gains {} over the last quarter", gain.text(share));
                 yes_or_no(gain.median > tolerance, words)
             }
-            Rule::NoBetterThanUniform => {
-                let (ours, theirs) = (lsh()?, panel.find("sparse-cpu:uniform")?);
-                let (hashed, uniform) = (ours.end()?, theirs.end()?);
-                let (our_count, their_count) = (active(ours)?.median, active(theirs)?.median);
-                let words = format!(
-                    "uniform ends at P@1 {} with {} active, hashed at {} with {}",
-                    uniform.text(share),
-                    number(their_count),
-                    hashed.text(share),
-                    number(our_count)
-                );
-                // Counts that are far apart decide only against the engine that had more.
-                let as_well = uniform.median >= hashed.median - tolerance;
-                let fair = if as_well { their_count <= 1.25 * our_count } else { our_count <= 1.25 * their_count };
-                if fair {
-                    yes_or_no(as_well, words)
-                } else {
-                    found(InPart, format!("{words}, counts that do not compare"))
-                }
-            }
-            Rule::FillShare => {
-                let fill = lsh()?.last(|row| Some(row.active_fill? / row.active_mean?))?;
-                yes_or_no(fill.median >= figure, format!("{} of the active set", fill.text(percent)))
-            }
+            Rule::NoBetterThanUniform => options::no_better_than_uniform(panel, tolerance),
+            Rule::FillShare => options::fill_share(panel, figure),
             Rule::Seeds => {
                 let (contestant, target) = (lsh()?, Duel::of(panel, lsh()?, dense()?)?.target);
                 let seconds = Spread::of(contestant.reached(Axis::TrainSeconds, target).runs.into_iter().flatten())?;
@@ -249,7 +263,18 @@ impl Rule {
             Rule::BatchMemory => sweeps::batch_memory(claim, panel),
             Rule::EndsBelow => sweeps::ends_below(claim, panel),
             Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
-            Rule::Insertion => None,
+            Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
+            Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
+            Rule::VariantsAlike => options::alike(panel, tolerance),
+            Rule::Backoff => options::backoff(panel, tolerance),
+            Rule::OnChange => options::on_change(panel, tolerance),
+            Rule::Decay => options::decay(panel, tolerance),
+            Rule::AdamDominates => options::adam_dominates(panel, figure),
+            Rule::Start => options::start(panel, tolerance),
+            Rule::Fraction => options::fraction(panel, figure, tolerance),
+            Rule::FastInference => options::fast_inference(lsh()?, figure, tolerance),
+            Rule::Cost => options::cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
+            Rule::RankingByCost => options::ranking_by_cost(Duel::of(panel, lsh()?, dense()?)?.wall?, figure),
             _ => None,
         }
     }
@@ -295,6 +320,18 @@ impl Rule {
             | Rule::RisesThenSaturates
             | Rule::BatchMemory
             | Rule::TablesNeeded => format!("experiment `{}`", claim.experiment),
+            Rule::FastInference => "an evaluation of lsh-cpu through its tables".into(),
+            Rule::BreakEven
+            | Rule::HiddenWidth
+            | Rule::Density
+            | Rule::RepeatingFill
+            | Rule::VariantsAlike
+            | Rule::Backoff
+            | Rule::OnChange
+            | Rule::Decay
+            | Rule::AdamDominates
+            | Rule::Start
+            | Rule::Fraction => format!("experiment `{}`", claim.experiment),
             _ if baseline == "dense-gpu" => "runs of lsh-cpu and of dense-gpu on a GPU".into(),
             _ => format!("runs of lsh-cpu and {baseline}"),
         }
@@ -321,13 +358,39 @@ impl Rule {
                 | Rule::Overtakes
                 | Rule::Saturates
                 | Rule::SampledShare
+                | Rule::BreakEven
+                | Rule::AdamDominates
+                | Rule::Fraction
+                | Rule::FastInference
+                | Rule::Cost
+                | Rule::RankingByCost
         );
-        let baseline = matches!(self, Rule::Sooner | Rule::Shrinks | Rule::Unoptimised | Rule::Widens | Rule::Alike);
+        let baseline = matches!(
+            self,
+            Rule::Sooner
+                | Rule::Shrinks
+                | Rule::Cost
+                | Rule::RankingByCost
+                | Rule::Unoptimised
+                | Rule::Widens
+                | Rule::Alike
+        );
         match () {
             () if figure && claim.figure.is_none() => Some("figure"),
             () if baseline && claim.baseline.is_none() => Some("baseline"),
             () => None,
         }
+    }
+}
+
+/// What all say, else in part; none where there are none.
+fn among(holds: &[bool]) -> Option<Verdict> {
+    let count = holds.iter().filter(|holds| **holds).count();
+    match (holds.len(), count) {
+        (0, _) => None,
+        (all, count) if all == count => Some(Holds),
+        (_, 0) => Some(DoesNotHold),
+        _ => Some(InPart),
     }
 }
 
