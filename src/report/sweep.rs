@@ -70,7 +70,8 @@ fn over_settings(panel: &Panel, value: &dyn Fn(&Contestant) -> Option<Spread>) -
     };
     let rank = |key: &String| (varied(key), key == "threads" || key == "batch");
     let x_name = names.into_iter().max_by_key(|key| rank(key)).filter(|key| varied(key) > 1)?.clone();
-    let mut groups: BTreeMap<(&str, BTreeMap<&String, &String>), Vec<(&Contestant, f64)>> = BTreeMap::new();
+    type Settings<'a> = BTreeMap<&'a String, &'a String>;
+    let mut groups: BTreeMap<(&str, Settings<'_>), Vec<(&Contestant, f64)>> = BTreeMap::new();
     for (contestant, settings) in &all {
         let rest = settings.iter().filter(|(key, _)| **key != x_name).collect();
         let Some(x) = settings.get(&x_name).and_then(|text| text.parse().ok()) else { continue };

@@ -265,7 +265,7 @@ impl Rule {
             Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
             Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
             Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
-            Rule::VariantsAlike => options::alike(panel, tolerance),
+            Rule::VariantsAlike => options::variants_alike(panel, tolerance),
             Rule::Backoff => options::backoff(panel, tolerance),
             Rule::OnChange => options::on_change(panel, tolerance),
             Rule::Decay => options::decay(panel, tolerance),

@@ -40,7 +40,7 @@ pub fn no_better_than_uniform(panel: &Panel, tolerance: f64) -> Option<Found> {
             if fair { "" } else { ", counts that do not compare" }
         ));
     }
-    for other in ["sparse-cpu:frequency", "sparse-cpu:frequency, corrected", "sparse-cpu:top-k"] {
+    for other in ["sparse-cpu:frequency, corrected", "sparse-cpu:top-k"] {
         let end = panel.find(other).and_then(Contestant::end);
         words.extend(end.map(|end| format!("{other} at {}", end.text(share))));
     }
@@ -80,7 +80,7 @@ pub fn repeating_fill(panel: &Panel, tolerance: f64) -> Option<Found> {
 }
 
 /// Whether every variant of the hashed engine ends within the tolerance of the one called `lsh-cpu`.
-pub fn alike(panel: &Panel, tolerance: f64) -> Option<Found> {
+pub fn variants_alike(panel: &Panel, tolerance: f64) -> Option<Found> {
     let first = panel.find("lsh-cpu")?;
     let base = end(first)?;
     let (mut same, mut words) = (Vec::new(), vec![format!("P@1 {} with lsh-cpu", base.text(share))]);
@@ -125,7 +125,8 @@ pub fn on_change(panel: &Panel, tolerance: f64) -> Option<Found> {
     let seconds = |contestant: &Contestant| contestant.last(|row| row.rebuild_s);
     let (theirs, ours) = (seconds(fixed)?, seconds(change)?);
     let (base, p1) = (end(fixed)?, end(change)?);
-    let verdict = match (ours.median < theirs.median, p1.median >= base.median - tolerance) {
+    // Less than a tenth is noise.
+    let verdict = match (ours.median < 0.9 * theirs.median, p1.median >= base.median - tolerance) {
         (true, true) => Holds,
         (true, false) => InPart,
         (false, _) => DoesNotHold,
@@ -170,10 +171,9 @@ pub fn decay(panel: &Panel, tolerance: f64) -> Option<Found> {
         }
     }
     if let Some(never) = panel.find("lsh-cpu:never") {
-        let ends = |at: fn(&[(u64, f64)]) -> Option<&(u64, f64)>| {
-            Spread::of(never.runs.iter().filter_map(|run| at(&recalls(run)).map(|(_, recall)| *recall)))
-        };
-        if let (Some(first), Some(last)) = (ends(|all| all.first()), ends(|all| all.last())) {
+        let first = Spread::of(never.runs.iter().filter_map(|run| recalls(run).first().map(|(_, recall)| *recall)));
+        let last = Spread::of(never.runs.iter().filter_map(|run| recalls(run).last().map(|(_, recall)| *recall)));
+        if let (Some(first), Some(last)) = (first, last) {
             words.push(format!("never rebuilt, from {} to {}", share(first.median), share(last.median)));
         }
     }

@@ -6,7 +6,7 @@ use super::super::super::{Verdict, rulings};
 use super::*;
 use crate::record::{File, Observation, Records, Row};
 use crate::report::links::Links;
-use Verdict::NotMeasured;
+use Verdict::{NotMeasurable, NotMeasured};
 use std::path::Path;
 
 /// Three seeds of one contestant: P@1 rises in a straight line over 100 steps to `end`, at `seconds` a step.
