@@ -48,6 +48,7 @@ fn stderr(output: &Output) -> String {
 #[test]
 fn list_shows_experiments_with_their_question_and_engines() {
     let output = slidebench(&desk(TINY), &["list"]);
+    assert!(stdout(&output).contains("not recorded") && stdout(&output).contains("SLIDE, MLSys 2020"));
     assert_eq!(output.status.code(), Some(0));
     for expected in ["default", "which way gets to a given accuracy first", "dense-gpu", "lsh-cpu", "reference"] {
         assert!(stdout(&output).replace("\n      ", " ").contains(expected), "{expected}");
@@ -115,6 +116,12 @@ fn a_run_leaves_records_and_a_report_and_is_not_repeated() {
     assert!(gpu.iter().all(|row| !row.software), "no software adapter unless asked for");
     let machine = std::fs::read_dir(folder.path().join("results")).unwrap().next().unwrap().unwrap().path();
     assert!(machine.to_str().unwrap().ends_with("-desk") && machine.join("machine.toml").exists());
+    // The experiment as it was run, the engines of the command line included, lies beside and runs again.
+    let kept = std::fs::read_to_string(machine.join("tiny.toml")).unwrap();
+    assert!(kept.contains("name = \"lsh-cpu\"") && kept.contains("question = "), "{kept}");
+    std::fs::write(folder.path().join("kept.toml"), kept).unwrap();
+    let kept = slidebench(&folder, &["run", "kept.toml", "--results", "elsewhere", "--reports", "elsewhere"]);
+    assert_eq!(kept.status.code(), Some(0), "{}", stderr(&kept));
 
     let again = slidebench(&folder, &["run", "tiny.toml", "--label", "desk"]);
     assert_eq!(again.status.code(), Some(0));

@@ -296,6 +296,18 @@ fn every_engine_gets_the_same_bytes_and_the_same_order() {
 }
 
 #[test]
+fn a_batch_of_its_own_leaves_the_order_of_rows() {
+    let mut desk = Desk::default();
+    let (rows, _) = desk.run(&TOML.replace("name = \"second\"", "name = \"second\"\nbatch = 20"));
+    assert!(of(&rows, "first").iter().all(|row| row.batch == 8));
+    assert!(of(&rows, "second").iter().all(|row| row.batch == 20 && row.samples <= 100));
+    let seen = desk.seen.borrow();
+    assert_eq!(seen.batches["second"].iter().map(Vec::len).collect::<Vec<_>>(), [20, 20, 10, 20, 20, 10]);
+    assert_eq!(seen.batches["first"].concat(), seen.batches["second"].concat());
+    assert_ne!(of(&rows, "first")[0].settings, of(&rows, "second")[0].settings);
+}
+
+#[test]
 fn another_seed_is_another_start_and_another_order() {
     let mut desk = Desk::default();
     desk.run(&TOML.replace("[1]", "[1, 2]"));

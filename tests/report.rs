@@ -107,11 +107,8 @@ fn the_page_holds_verdict_curves_tables_reasons_and_machine() {
     let bench = Bench::new(&three_engines());
     let (summary, page) = bench.render();
     // 0.8 at step 100 less 0.005 is 0.795: step 99.375, 0.1 s or 0.01 s each for the median seed.
-    assert!(
-        summary.verdict.starts_with("Yes, on this machine, against the best dense engine: on moby lsh-cpu reaches")
-    );
-    let words =
-        "P@1 0.795, where dense-cpu ends (less 0.005), 10.0× sooner (0.994 s against 9.94 s, 10.0× fewer CPU seconds)";
+    assert!(summary.verdict.starts_with("Yes, on this machine. Against the best dense engine, on moby lsh-cpu is"));
+    let words = "10.0× sooner than dense-cpu to P@1 0.795 (0.994 s against 9.94 s, 10.0× fewer CPU seconds)";
     assert!(summary.verdict.contains(words), "{}", summary.verdict);
     assert!(summary.verdict.contains("dense-gpu is not compared (skipped: no GPU adapter)"));
     for text in [
@@ -168,14 +165,11 @@ fn a_target_that_is_not_reached_reads_so() {
     rows.extend(runs("moby", "lsh-cpu", 0.6, 0.01));
     let bench = Bench::new(&rows);
     let (summary, page) = bench.render();
-    assert!(summary.verdict.starts_with("No, not on this machine, against the best dense"));
-    assert!(
-        summary
-            .verdict
-            .contains("on moby lsh-cpu does not reach P@1 0.795, where dense-cpu ends (less 0.005): it ends")
-    );
+    assert!(summary.verdict.starts_with("No, not on this machine. Against the best dense engine, on moby lsh-cpu"));
+    let goal = "does not reach P@1 0.795 (where dense-cpu ends, less 0.005), and is";
+    assert!(summary.verdict.contains(goal), "{}", summary.verdict);
     // 0.595 lies at step 99.17 of 0.6 and step 74.4 of 0.8.
-    assert!(summary.verdict.contains("at 0.600, and reaches 0.595 7.50× sooner."), "{}", summary.verdict);
+    assert!(summary.verdict.contains("7.50× sooner to 0.595."), "{}", summary.verdict);
     assert!(page.contains("not reached"));
     assert!(table(&rows).contains("not reached"));
 }
@@ -360,9 +354,9 @@ fn the_verdict_is_against_the_best_dense_engine_and_names_the_best_without_hashi
     let bench = Bench::new(&rows);
     let (summary, _) = bench.render();
     let verdict = &summary.verdict;
-    assert!(verdict.contains("where dense-cpu:bf16 ends (less 0.005), 5.00× sooner"), "{verdict}");
-    let sampled = "Without any hashing, sparse-cpu:best reaches P@1 0.795 on moby 10.0× sooner; sparse-cpu:best reaches \
-                   P@1 0.795 on webster 10.0× sooner.";
+    assert!(verdict.contains("on moby lsh-cpu is 5.00× sooner than dense-cpu:bf16 to P@1 0.795"), "{verdict}");
+    let sampled =
+        "Without any hashing, sparse-cpu:best is 10.0× sooner to 0.795 on moby, 10.0× sooner to 0.795 on webster.";
     assert!(verdict.contains(sampled), "{verdict}");
     let readme = fs::read_to_string(&summary.readme).unwrap();
     assert!(readme.contains("times sooner than the best dense |"));

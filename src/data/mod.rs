@@ -11,7 +11,7 @@
 //! |---|---|
 //! | `source` | the names of sources, as typed or in TOML |
 //! | `open`, `cache` | from a source to a data set; built sets as checked, memory-mapped files |
-//! | `words` | `moby` and `webster`, real and in the box |
+//! | `words` | `moby`, `webster` and `webster-text`, real and in the box |
 //! | `xmc/` | text files of the Extreme Classification Repository |
 //! | `idx` | images, as dense input |
 //! | [`synthetic`] | planted structure in the shape of the published sets |

@@ -109,7 +109,7 @@ fn files(source: &Source) -> Result<Vec<PathBuf>, DataError> {
     Ok(match source {
         Source::Xmc(Xmc { train, test, .. }) => vec![train.clone(), test.clone()],
         Source::Idx(folder) => idx::files(folder)?.into(),
-        Source::Moby | Source::Webster | Source::Synthetic(_) => vec![],
+        Source::Moby | Source::Webster | Source::WebsterText | Source::Synthetic(_) => vec![],
     })
 }
 
@@ -126,10 +126,14 @@ fn build(source: &Source, options: &OpenOptions) -> Result<Dataset, DataError> {
         Source::Moby => Ok(super::words::moby(options.seed)),
         #[cfg(feature = "embedded-data")]
         Source::Webster => Ok(super::words::webster(options.seed)),
+        #[cfg(feature = "embedded-data")]
+        Source::WebsterText => Ok(super::words::webster_text(options.seed)),
         #[cfg(not(feature = "embedded-data"))]
         Source::Moby => Err(DataError::NotEmbedded { name: "moby" }),
         #[cfg(not(feature = "embedded-data"))]
         Source::Webster => Err(DataError::NotEmbedded { name: "webster" }),
+        #[cfg(not(feature = "embedded-data"))]
+        Source::WebsterText => Err(DataError::NotEmbedded { name: "webster-text" }),
         Source::Synthetic(synthetic) => Ok(synthetic::generate(synthetic, options.seed, &*options.progress)),
         Source::Xmc(files) => xmc::read(files, &*options.progress),
         Source::Idx(folder) => idx::read(folder, &*options.progress),

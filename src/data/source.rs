@@ -15,6 +15,8 @@ pub enum Source {
     Moby,
     /// Webster's dictionary of 1913: words of a definition → thesaurus entries that list the word.
     Webster,
+    /// Webster's dictionary as running text: a word → the words around it.
+    WebsterText,
     /// Planted structure in the shape of a published set.
     Synthetic(Synthetic),
     /// Text files of the Extreme Classification Repository.
@@ -58,7 +60,7 @@ pub enum Weighting {
 
 impl Source {
     /// The forms a source is written in.
-    pub const FORMS: &str = "`moby`, `webster`, `synthetic:amazon-670k`, `synthetic:delicious-200k` or \
+    pub const FORMS: &str = "`moby`, `webster`, `webster-text`, `synthetic:amazon-670k`, `synthetic:delicious-200k` or \
          `synthetic:wikilshtc-325k` (with `@0.1` for a tenth of the size, `?train=20000&test=2000` for fewer rows, \
          `?features=300` for other features a row), \
          `xmc:TRAIN,TEST` (with `?weighting=tf-idf` for raw counts), or `idx:FOLDER`";
@@ -74,6 +76,7 @@ impl fmt::Display for Source {
         match self {
             Source::Moby => f.write_str("moby"),
             Source::Webster => f.write_str("webster"),
+            Source::WebsterText => f.write_str("webster-text"),
             Source::Idx(folder) => write!(f, "idx:{}", folder.display()),
             Source::Xmc(Xmc { train, test, weighting }) => {
                 write!(f, "xmc:{},{}", train.display(), test.display())?;
@@ -109,9 +112,10 @@ impl FromStr for Source {
 fn parse(text: &str) -> Result<Source, String> {
     let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
     match kind {
-        "moby" | "webster" if text.contains(':') => Err(format!("`{kind}` takes nothing after it")),
+        "moby" | "webster" | "webster-text" if text.contains(':') => Err(format!("`{kind}` takes nothing after it")),
         "moby" => Ok(Source::Moby),
         "webster" => Ok(Source::Webster),
+        "webster-text" => Ok(Source::WebsterText),
         "synthetic" => synthetic(rest),
         "xmc" => xmc(rest),
         "idx" if rest.is_empty() => Err("the folder is missing".into()),

@@ -1,6 +1,6 @@
-//! The two real data sets in the box: `moby` and `webster`.
+//! The real data sets in the box: `moby`, `webster` and `webster-text`.
 //!
-//! Both come out of two public-domain texts, Grady Ward's Moby Thesaurus (30,260 entries `root, synonym, synonym …`) and
+//! All come out of two public-domain texts, Grady Ward's Moby Thesaurus (30,260 entries `root, synonym, synonym …`) and
 //! Webster's dictionary of 1913, which the crates `thesaurus-moby` and `webster` carry.
 //!
 //! - **moby**: a row is an entry's root that some other entry lists. Its features are the entries that list it, each of
@@ -10,7 +10,13 @@
 //!   three or more letters a–z, in lower case, weighted by tf-idf; its labels are the entries that list the word, kept
 //!   at three training rows or more. It is hard: it shows whether a method generalises.
 //!
-//! In both, features are kept where two rows or more have them, rows get length 1, and a row left without features or
+//! - **webster-text**: a row is a word of running text, all definitions that can be reached from Moby's words; its feature
+//!   is the word itself, of value 1, and its labels are the distinct words at most two places away in the same
+//!   definition: the word2vec task of SLIDE's sequel. Words are runs of letters a–z in lower case, kept where the
+//!   training text has them five times or more, and read as if the others were not there. 98 % of the definitions are
+//!   training text.
+//!
+//! In the first two, features are kept where two rows or more have them, rows get length 1, and a row left without features or
 //! without labels is dropped. A seeded shuffle of the words makes 80 % of them training rows, so no word stands on both
 //! sides. Which features are kept is settled before the split, for it takes no label to see a word; what they weigh and
 //! which labels are kept is learned from the training rows alone. With seed 0:
@@ -19,10 +25,11 @@
 //! |---|---|---|---|---|---|
 //! | moby | 23,456/5,865 | 30,149 | 90,441 | 56.3, 85.4 | .034 |
 //! | webster | 24,372/6,086 | 24,440 | 29,619 | 11.6, 40.2 | .024 |
+//! | webster-text | 587,901/11,993 | 12,114 | 12,114 | 1.0, 3.6 | .219 |
 
 use super::rows::Rows;
 use super::{Dataset, order, weighting};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The Moby data set. The same seed gives the same bytes.
 pub(super) fn moby(seed: u64) -> Dataset {
@@ -54,7 +61,7 @@ pub(super) fn webster(seed: u64) -> Dataset {
     let mut rows: Vec<Row> = definitions
         .iter()
         .map(|(word, definition)| {
-            let found = definition.split(|c: char| !c.is_ascii_lowercase()).filter(|run| run.len() >= 3);
+            let found = letter_runs(definition).filter(|run| run.len() >= 3);
             let features = found.map(|run| (runs.id(run), 1)).collect();
             Row { features, labels: thesaurus.listing[*word].clone() }
         })
@@ -77,6 +84,66 @@ pub(super) fn webster(seed: u64) -> Dataset {
          listing the word; tf-idf; 80/20 by seed {seed}"
     );
     Dataset::new("webster".into(), made.inputs, made.labels, train, test, provenance)
+}
+
+/// Places between a word and the furthest word of its context.
+const WINDOW: usize = 2;
+
+/// Webster's text as a task for word2vec: a word -> the words around it. The same seed gives the same bytes.
+pub(super) fn webster_text(seed: u64) -> Dataset {
+    let text = thesaurus_moby::uncompress();
+    let thesaurus = Thesaurus::parse(&text);
+    // The crate looks words up and lists none: ask for the thesaurus' words, then for those of every definition found.
+    let mut definitions: BTreeMap<String, Option<String>> = BTreeMap::new();
+    let mut asked: Vec<String> = thesaurus.words.iter().map(|&word| word.into()).collect();
+    while let Some(word) = asked.pop() {
+        if definitions.contains_key(&word) {
+            continue;
+        }
+        let definition = webster::dictionary(&word).map(str::to_lowercase);
+        asked.extend(definition.iter().flat_map(|definition| letter_runs(definition)).map(str::to_owned));
+        definitions.insert(word, definition);
+    }
+    let definitions: Vec<String> = definitions.into_values().flatten().collect();
+    let mut names = Names::default();
+    let texts: Vec<Vec<u32>> =
+        definitions.iter().map(|definition| letter_runs(definition).map(|run| names.id(run)).collect()).collect();
+    let (_, ranks) = names.sorted();
+    let shuffled = order::sample(texts.len(), texts.len(), seed);
+    let (train, test) = shuffled.split_at(texts.len() * 98 / 100);
+    let in_training = train.iter().flat_map(|&text| texts[text as usize].iter().map(|&id| ranks[id as usize]));
+    let (count, numbers) = kept(in_training, 5);
+    let number = |id: u32| *numbers.get(ranks[id as usize] as usize)?;
+    let gather = |side: &[u32]| {
+        let mut rows = Rows::default();
+        for &text in side {
+            let text: Vec<u32> = texts[text as usize].iter().filter_map(|&id| number(id)).collect();
+            for (place, &word) in text.iter().enumerate() {
+                let around = place.saturating_sub(WINDOW)..(place + WINDOW + 1).min(text.len());
+                let mut context: Vec<u32> = around.filter(|&other| other != place).map(|other| text[other]).collect();
+                if context.is_empty() {
+                    continue;
+                }
+                context.sort_unstable();
+                context.dedup();
+                rows.indices.push(word);
+                rows.values.push(1.0);
+                rows.labels.extend(context);
+                rows.end_row();
+            }
+        }
+        rows.into_split()
+    };
+    let provenance = format!(
+        "Webster 1913 (crate webster 0.3): a word of a definition -> the words at most {WINDOW} places away; 98/2 by \
+         seed {seed}"
+    );
+    Dataset::new("webster-text".into(), count, count, gather(train), gather(test), provenance)
+}
+
+/// The runs of letters a–z in a text of lower case.
+fn letter_runs(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_lowercase()).filter(|run| !run.is_empty())
 }
 
 /// Names and their numbers, in order of appearance.

@@ -1,6 +1,6 @@
 //! Where the ticks of an axis go, and what they say.
 
-use super::statistics::thousands;
+use super::statistics::{exact, thousands};
 use super::svg::text_width;
 
 /// The values an axis shows.
@@ -37,10 +37,18 @@ impl Span {
 
     /// The same, without texts that would touch each other, or stand out at the end, on an axis of this width.
     pub fn ticks_along(&self, count: usize, width: f64) -> Vec<Tick> {
+        self.apart(self.ticks(count), width)
+    }
+
+    /// Marks at the very values that were set, as far as their texts fit.
+    pub fn ticks_at(&self, values: &[f64], width: f64) -> Vec<Tick> {
+        self.apart(values.iter().map(|&value| Tick { value, text: exact(value) }).collect(), width)
+    }
+
+    fn apart(&self, mut ticks: Vec<Tick>, width: f64) -> Vec<Tick> {
         let scale = |value: f64| if self.log { value.ln() } else { value };
         let place = |value: f64| width * (scale(value) - scale(self.from)) / (scale(self.to) - scale(self.from));
         let mut free = f64::NEG_INFINITY;
-        let mut ticks = self.ticks(count);
         for tick in ticks.iter_mut().filter(|tick| !tick.text.is_empty()) {
             let (at, half) = (place(tick.value), text_width(&tick.text) / 2.0);
             if at - half < free || at + half > width + 14.0 {
@@ -50,6 +58,17 @@ impl Span {
             }
         }
         ticks
+    }
+
+    /// The same with room on both sides.
+    pub fn with_room(self) -> Self {
+        let Self { log, from, to } = self;
+        if log {
+            let room = (to / from).powf(0.06);
+            return Self { log, from: from / room, to: to * room };
+        }
+        let room = (to - from) * 0.08;
+        Self { log, from: from - room, to: to + room }
     }
 
     fn decades(&self, count: usize) -> Vec<Tick> {
@@ -74,7 +93,7 @@ impl Span {
                 let value = f64::from(digit) * 10f64.powi(decade);
                 if inside(value) {
                     let named = named.contains(&digit) && (decade - first) % skip == 0;
-                    ticks.push(Tick { value, text: if named { plain(value) } else { String::new() } });
+                    ticks.push(Tick { value, text: if named { scientific(digit, decade) } else { String::new() } });
                 }
             }
         }
@@ -97,6 +116,17 @@ pub fn step(span: f64, count: usize) -> f64 {
     let rough = (span / count.max(1) as f64).max(1e-12);
     let unit = 10f64.powf(rough.log10().floor());
     [1.0, 2.0, 5.0, 10.0].map(|digit| digit * unit).into_iter().find(|&step| step >= rough * 0.999).unwrap_or(unit)
+}
+
+/// A number with one digit on a logarithmic axis: small ones as powers, `10⁻⁵`, `2·10⁻⁵`.
+fn scientific(digit: i32, decade: i32) -> String {
+    if decade >= -3 {
+        return plain(f64::from(digit) * 10f64.powi(decade));
+    }
+    let raised =
+        |c: char| c.to_digit(10).map_or('⁻', |n| ['⁰', '¹', '²', '³', '⁴', '⁵', '⁶', '⁷', '⁸', '⁹'][n as usize]);
+    let power: String = decade.to_string().chars().map(raised).collect();
+    if digit == 1 { format!("10{power}") } else { format!("{digit}·10{power}") }
 }
 
 /// A tick's number: `0.01`, `500`, `20,000`.
@@ -124,6 +154,8 @@ mod tests {
         assert_eq!(texts(&log.ticks(6)), ["0.1", "1", "10", "100"]);
         let narrow = Span::new(true, (3.0, 60.0));
         assert_eq!(texts(&narrow.ticks(6)), ["5", "10", "20", "50"]);
+        let small = Span::new(true, (1e-6, 2e-3));
+        assert_eq!(texts(&small.ticks(6)), ["10⁻⁶", "10⁻⁵", "10⁻⁴", "0.001"]);
         let tiny = Span::new(true, (21.0, 29.0));
         assert_eq!(texts(&tiny.ticks(4)), ["22", "24", "26", "28"]);
     }

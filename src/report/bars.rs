@@ -74,7 +74,7 @@ impl Bars {
         let x = Span::new(false, (0.0, if most > 0.0 { most } else { 1.0 }));
         let row = |(i, name): (usize, &String)| Tick { value: i as f64 + 0.5, text: name.clone() };
         let rows: Vec<Tick> = names.iter().enumerate().map(row).collect();
-        drawing.text("title", ((left + right) / 2.0, 17.0), Anchor::Middle, &self.title);
+        drawing.title(&self.title, (left + right) / 2.0);
         let area = Canvas(&mut drawing).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin_top(pixels(TOP))

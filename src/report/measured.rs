@@ -9,6 +9,8 @@ use super::style::{Style, palette};
 
 /// What is measured and what is computed of the same: drawn as points and line of one colour.
 const TWINS: [(&str, Form); 2] = [("formula", Form::Line), ("Monte Carlo", Form::Dots)];
+/// How far what is measured may be off by chance: drawn as its range, not in a panel of its own.
+const ERROR: &str = "standard error";
 
 /// The figure of a measurement; None where there is nothing but reasons.
 pub fn of(part: &Part, name: &str) -> Option<Figure> {
@@ -26,6 +28,9 @@ pub fn of(part: &Part, name: &str) -> Option<Figure> {
                 write(&mut csv, texts.into_iter().chain(numbers.iter().map(String::as_str)));
             }
         }
+        if quantity == ERROR {
+            continue;
+        }
         match TWINS.iter().find(|(name, _)| *name == quantity) {
             Some(&(_, form)) => twins.push((quantity, unit, form)),
             None => panels.extend(panel(part, &cases, quantity, &[(quantity, unit, Form::Marked)])),
@@ -39,7 +44,10 @@ pub fn of(part: &Part, name: &str) -> Option<Figure> {
     panels.extend(panel(part, &cases, "probability", &twins));
     let mut caption = "Medians over repeats, with the range.".to_string();
     if twins.len() == TWINS.len() {
-        caption = "Lines: the formula. Points: Monte Carlo, through the hash functions that the engines use.".into();
+        caption =
+            "Lines: the formula. Points: Monte Carlo, through the hash functions that the engines use, with three \
+                   standard errors to either side where they are recorded."
+                .into();
     }
     figure(name, format!("{} · {}", part.title(), part.label), caption, panels, csv)
 }
@@ -48,7 +56,7 @@ pub fn of(part: &Part, name: &str) -> Option<Figure> {
 fn panel(part: &Part, cases: &[&str], title: &str, shown: &[(&str, &str, Form)]) -> Option<PanelDrawing> {
     let unit = shown.first()?.1;
     let label = match unit {
-        "" | "share" => capital(title),
+        "" | "share" | "probability" => capital(title),
         unit => format!("{} ({unit})", capital(title)),
     };
     let all =
@@ -62,15 +70,25 @@ fn panel(part: &Part, cases: &[&str], title: &str, shown: &[(&str, &str, Form)])
             let (style, variant) = looks(case, i);
             let points = part.series(case, quantity, unit).into_iter();
             let points = points.filter_map(|(x, s)| Some(Point { x: x?, median: s.median, min: s.min, max: s.max }));
-            let points: Vec<Point> = points.collect();
+            let errors = part.series(case, ERROR, unit);
+            let error = |x| errors.iter().find(|(at, _)| *at == Some(x)).map_or(0.0, |(_, error)| 3.0 * error.median);
+            let widen = |point: Point| match form {
+                Form::Dots => Point {
+                    min: (point.median - error(point.x)).max(0.0).min(point.min),
+                    max: (point.median + error(point.x)).min(1.0).max(point.max),
+                    ..point
+                },
+                _ => point,
+            };
+            let points: Vec<Point> = points.map(widen).collect();
             if !points.is_empty() {
                 series.push(Series { name: (*case).into(), style, variant, form, points });
             }
         }
     }
     let share = |series: &Series| series.points.iter().all(|point| (0.0..=1.0).contains(&point.max));
-    let bounded = (unit == "share" || title == "probability") && series.iter().all(share);
-    let y = if bounded { Values::Share } else { Values::Amount };
+    let bounded = ["share", "probability"].contains(&unit) && series.iter().all(share);
+    let y = if bounded || shown.len() > 1 { Values::Share } else { Values::Amount };
     let plot = Plot { title: label.clone(), x_label: capital(part.x_name()?), y_label: label, y, series };
     Some(PanelDrawing { words: plot.describe(), drawing: plot.draw(plot.is_wide()), linear: None })
 }
@@ -82,10 +100,12 @@ fn bars(part: &Part, cases: &[&str], quantity: &str, unit: &str) -> Vec<Bar> {
     xs.sort_unstable();
     xs.dedup();
     let mut bars = Vec::new();
-    for (i, case) in cases.iter().enumerate() {
+    for case in cases {
+        // Names stand beside bars, so that one colour does for all that are no engines.
+        let style = looks(case, 2).0;
         for (x, total) in part.series(case, quantity, unit) {
             let at = x.filter(|_| xs.len() > 1).map_or_else(String::new, |x| format!(", {}", exact(x)));
-            bars.push(Bar { name: format!("{case}{at}"), style: looks(case, i).0, total, parts: Vec::new() });
+            bars.push(Bar { name: format!("{case}{at}"), style, total, parts: Vec::new() });
         }
     }
     bars

@@ -51,7 +51,7 @@
   }
 
   const number = text => {
-    const found = text.replace(/,/g, "").match(/^-?\d+(\.\d+)?/);
+    const found = text.replace(/,/g, "").match(/^-?\d+(\.\d+)?(e-?\d+)?/);
     return found ? Number(found[0]) : Infinity;
   };
   for (const table of document.querySelectorAll("table")) {

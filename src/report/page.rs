@@ -108,7 +108,9 @@ fn radio(name: &str, choices: &[(&str, &str)]) -> String {
 
 fn figure_html(figure: &Figure) -> String {
     let name = escape(&figure.name);
-    let mut html = format!("<figure id=\"{name}\">\n<div class=\"panels\">\n");
+    // Four stand in pairs, others three a row where there is room.
+    let pairs = if figure.panels.len() == 4 { " pairs" } else { "" };
+    let mut html = format!("<figure id=\"{name}\">\n<div class=\"panels{pairs}\">\n");
     for (i, panel) in figure.panels.iter().enumerate() {
         let words = format!("{}-words-{i}", figure.name);
         let class = if panel.linear.is_some() { "log" } else { "" };

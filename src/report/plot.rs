@@ -1,7 +1,7 @@
 //! Curves, in the style of SLIDE's figures: small panels, thin lines without markers, the data set as title, the legend
 //! inside. What was measured at few places (a sweep, a measurement of parts) has a dot at each.
 
-use super::axis::Span;
+use super::axis::{Span, Tick};
 use super::canvas::{AXIS, Canvas, GRID, Mark, Ticked, face, pixels, units};
 use super::statistics::{Point, exact, number, share};
 use super::style::Style;
@@ -137,8 +137,14 @@ impl Values {
     }
 }
 
+/// Where the chart begins: right of the longest text of the y axis, and of the axis' name.
+fn left(heights: &[Tick]) -> f64 {
+    heights.iter().map(|tick| text_width(&tick.text) * 11.0 / 12.0 + 31.0).fold(LEFT, f64::max)
+}
+
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 300.0;
+/// At least.
 const LEFT: f64 = 52.0;
 const RIGHT: f64 = 14.0;
 const TOP: f64 = 30.0;
@@ -150,7 +156,7 @@ impl Plot {
     pub fn draw(&self, log: bool) -> Drawing {
         let mut drawing = Drawing::new(WIDTH, HEIGHT);
         let (right, bottom) = (WIDTH - RIGHT, HEIGHT - BOTTOM);
-        drawing.text("title", ((LEFT + right) / 2.0, 17.0), Anchor::Middle, &shorten(&self.title, right - LEFT));
+        drawing.title(&self.title, (LEFT + right) / 2.0);
         let drawn = |point: &&Point| point.x.is_finite() && point.median.is_finite() && (!log || point.x > 0.0);
         let visible: Vec<Vec<Point>> =
             self.series.iter().map(|series| series.points.iter().filter(drawn).copied().collect()).collect();
@@ -164,14 +170,20 @@ impl Plot {
             drawing.text("small", middle, Anchor::Middle, "nothing was measured here");
             return drawing;
         }
-        let x = Span::new(log, (if log { x_from } else { x_from.min(0.0) }, x_to));
+        let settings = self.settings();
+        let x = match settings.is_empty() {
+            true => Span::new(log, (if log { x_from } else { x_from.min(0.0) }, x_to)),
+            false => Span::new(log, (x_from, x_to)).with_room(),
+        };
         let y = self.y.span(range(|p| p.min, |p| p.max));
         let lines = if log {
-            self.chart::<LogCoord<f64>>(&mut drawing, (x.from..x.to).log_scale(), (x, y), &visible)
+            self.chart::<LogCoord<f64>>(&mut drawing, (x.from..x.to).log_scale(), (x, y), &settings, &visible)
         } else {
-            self.chart::<RangedCoordf64>(&mut drawing, x.from..x.to, (x, y), &visible)
+            self.chart::<RangedCoordf64>(&mut drawing, x.from..x.to, (x, y), &settings, &visible)
         };
-        self.legend(&mut drawing, &lines);
+        let mut heights = y.ticks(5);
+        heights.retain(|tick| !tick.text.is_empty());
+        self.legend(&mut drawing, left(&heights), &lines);
         drawing
     }
 
@@ -182,12 +194,22 @@ impl Plot {
         from > 0.0 && to / from >= WIDE
     }
 
+    /// The values of x where those were set, and are few enough to stand on the axis.
+    fn settings(&self) -> Vec<f64> {
+        let mut xs: Vec<f64> = self.series.iter().flat_map(|series| &series.points).map(|point| point.x).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.dedup();
+        let measured_there = self.series.iter().all(|series| series.form != Form::Curve);
+        if measured_there && xs.len() <= 9 { xs } else { Vec::new() }
+    }
+
     /// Draws axes and curves; gives back where the curves run.
     fn chart<X>(
         &self,
         drawing: &mut Drawing,
         scale: impl Into<X>,
         (x, y): (Span, Span),
+        settings: &[f64],
         visible: &[Vec<Point>],
     ) -> Vec<Vec<(f64, f64)>>
     where
@@ -195,9 +217,11 @@ impl Plot {
     {
         // The chart's own y axis is linear, in logarithms where that is wanted.
         let up = |value: f64| if y.log { value.max(y.from).log10() } else { value };
-        let ticks = x.ticks_along(6, WIDTH - LEFT - RIGHT);
         let mut heights = y.ticks(5);
         heights.iter_mut().for_each(|tick| tick.value = up(tick.value));
+        let left = left(&heights);
+        let width = WIDTH - left - RIGHT;
+        let ticks = if settings.is_empty() { x.ticks_along(6, width) } else { x.ticks_at(settings, width) };
         let area = Canvas(drawing).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin_top(pixels(TOP))
@@ -205,7 +229,7 @@ impl Plot {
             .margin_left(pixels(4.0))
             .margin_bottom(pixels(6.0))
             .x_label_area_size(pixels(BOTTOM - 6.0))
-            .y_label_area_size(pixels(LEFT - 4.0))
+            .y_label_area_size(pixels(left - 4.0))
             .build_cartesian_2d(
                 Ticked::<X>::new(scale, &ticks),
                 Ticked::<RangedCoordf64>::new(up(y.from)..up(y.to), &heights),
@@ -243,7 +267,7 @@ impl Plot {
     }
 
     /// Inside, at the lower right as in the paper or in another corner without curves; below where there is none.
-    fn legend(&self, drawing: &mut Drawing, lines: &[Vec<(f64, f64)>]) {
+    fn legend(&self, drawing: &mut Drawing, chart: f64, lines: &[Vec<(f64, f64)>]) {
         let named = |series: &&Series| !series.points.is_empty() && series.form != Form::Dots;
         let series: Vec<&Series> = self.series.iter().filter(named).collect();
         let entry = |series: &Series| (text_width(&series.name) * 0.95 + 40.0).min(WIDTH - 14.0);
@@ -252,8 +276,8 @@ impl Plot {
         let (right, bottom) = (WIDTH - RIGHT - 4.0, HEIGHT - BOTTOM - 5.0);
         let corners = [
             (right - width, bottom - height),
-            (LEFT + 6.0, TOP + 2.0),
-            (LEFT + 6.0, bottom - height),
+            (chart + 6.0, TOP + 2.0),
+            (chart + 6.0, bottom - height),
             (right - width, TOP + 2.0),
         ];
         let free = |&(left, top): &(f64, f64)| {
@@ -261,7 +285,7 @@ impl Plot {
             let inside = |(x, y): (f64, f64)| {
                 (left - 4.0..=left + width + 4.0).contains(&x) && (top - 4.0..=top + height + 4.0).contains(&y)
             };
-            left > LEFT
+            left > chart
                 && top > TOP
                 && !steps
                     .flat_map(|pair| (0..=16).map(move |i| (pair[0], pair[1], f64::from(i) / 16.0)))

@@ -129,7 +129,7 @@ fn interpolate(run: &[(f64, f64)], x: f64) -> f64 {
     y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 }
 
-/// Three significant digits, thousands apart: `0.0123`, `1.23`, `12.3`, `12,300`.
+/// Three significant digits, thousands apart: `2.45e-6`, `0.0123`, `1.23`, `12.3`, `12,300`.
 pub fn number(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
@@ -141,6 +141,9 @@ pub fn number(value: f64) -> String {
     if digits >= 2 {
         let unit = 10f64.powi(digits - 2);
         return thousands(((value / unit).round() * unit) as i64);
+    }
+    if digits < -4 {
+        return format!("{value:.2e}");
     }
     let text = format!("{value:.*}", (2 - digits).clamp(0, 9) as usize);
     if text.trim_start_matches(['0', '.', '-']).is_empty() { "0".into() } else { text }
@@ -249,6 +252,7 @@ mod tests {
             assert_eq!(number(value), text);
         }
         assert_eq!([205_443.0, 2.0, 0.05, 0.123_46, 1234.5].map(exact), ["205,443", "2", "0.05", "0.1235", "1234"]);
+        assert_eq!([2.449e-6, 0.000_12].map(number), ["2.45e-6", "0.000120"]);
         assert_eq!(thousands(-1_234_567), "-1,234,567");
         assert_eq!(bytes(3.5 * 1024.0 * 1024.0), "3.50 MiB");
         assert_eq!(times(12.34), "12.3×");

@@ -82,6 +82,16 @@ impl Drawing {
         let _ = write!(self.body, r#"<text class="{class}" x="{x:.1}" y="{y:.1}"{anchor}>{text}</text>"#);
     }
 
+    /// The title of a panel, centred above its chart as far as it fits.
+    pub fn title(&mut self, text: &str, middle: f64) {
+        // 13-unit semibold, in the widest of the fonts that the style sheet may fall back to.
+        const WIDER: f64 = 1.45;
+        let text = shorten(text, (self.width - 16.0) / WIDER);
+        let half = text_width(&text) * WIDER / 2.0 + 4.0;
+        let at = middle.min(self.width - half).max(half);
+        self.text("title", (at, 17.0), Anchor::Middle, &text);
+    }
+
     /// A text that reads upwards, centred on the point.
     pub fn text_upwards(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
         let text = escape(text);

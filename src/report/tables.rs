@@ -423,7 +423,7 @@ fn contestants(study: &Study) -> impl Iterator<Item = (&Panel, &Contestant)> {
 pub fn part(part: &Part, id: &str) -> Table {
     let quantities = part.quantities();
     let title = |(quantity, unit): &(&str, &str)| match *unit {
-        "" | "share" => format!("#{}", plain(quantity)),
+        "" | "share" | "probability" => format!("#{}", plain(quantity)),
         unit => format!("#{}, {}", plain(quantity), plain(unit)),
     };
     let x_name = part.x_name();

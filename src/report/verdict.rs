@@ -23,8 +23,6 @@ pub struct Duel {
     pub target: f64,
     /// Median training seconds of challenger and baseline.
     pub seconds: (Option<f64>, Option<f64>),
-    /// Median P@1 at which each ends.
-    pub ends: (f64, f64),
     /// Baseline's seconds over challenger's, seed by seed: above 1 the challenger is sooner.
     pub wall: Option<Spread>,
     /// The same in CPU seconds; None against a GPU, whose work CPU seconds do not count.
@@ -65,7 +63,6 @@ impl Duel {
                 challenger.reached(Axis::TrainSeconds, target).median(),
                 baseline.reached(Axis::TrainSeconds, target).median(),
             ),
-            ends,
             wall: ratio(challenger, baseline, Axis::TrainSeconds, target),
             cpu: if on_gpu { None } else { ratio(challenger, baseline, Axis::CpuSeconds, target) },
             lower: ratio(challenger, baseline, Axis::TrainSeconds, below(ends.0)).map(|ratio| (below(ends.0), ratio)),
@@ -90,14 +87,15 @@ impl Duel {
     fn sentence(&self) -> String {
         let Self { dataset, challenger, baseline, target, .. } = self;
         let (dataset, challenger, baseline) = (plain(dataset), plain(challenger), plain(baseline));
-        let goal = format!("P@1 {}, where {baseline} ends (less {SLACK})", share(*target));
+        let target = share(*target);
         let (Some(ours), Some(theirs), Some(wall)) = (self.seconds.0, self.seconds.1, self.wall) else {
             let lower = self.lower.map_or_else(String::new, |(p1, ratio)| {
                 let (ratio, word) = faster(ratio.median, "sooner", "later");
-                format!(", and reaches {} {ratio} {word}", share(p1))
+                format!(", and is {ratio} {word} to {}", share(p1))
             });
-            let end = share(self.ends.0);
-            return format!("on {dataset} {challenger} does **not reach** {goal}: it ends at {end}{lower}");
+            return format!(
+                "on {dataset} {challenger} does **not reach** P@1 {target} (where {baseline} ends, less {SLACK}){lower}"
+            );
         };
         let cpu = self.cpu.map_or_else(String::new, |cpu| {
             let (ratio, word) = faster(cpu.median, "fewer", "more");
@@ -105,7 +103,10 @@ impl Duel {
         });
         let (ratio, word) = faster(wall.median, "sooner", "later");
         let (ours, theirs) = (number(ours), number(theirs));
-        format!("on {dataset} {challenger} reaches {goal}, **{ratio} {word}** ({ours} s against {theirs} s{cpu})")
+        format!(
+            "on {dataset} {challenger} is **{ratio} {word}** than {baseline} to P@1 {target} ({ours} s against {theirs} \
+             s{cpu})"
+        )
     }
 }
 
@@ -146,7 +147,7 @@ pub fn verdict(study: &Study) -> Option<String> {
         _ => "In part, on this machine",
     };
     let sentences: Vec<String> = duels.iter().map(|(_, duel)| duel.sentence()).collect();
-    let mut text = format!("**{answer}**, against the best dense engine: {}.", sentences.join("; "));
+    let mut text = format!("**{answer}.** Against the best dense engine, {}.", sentences.join("; "));
     text += &unhashed(&duels);
     let fewest = duels.iter().map(|(_, duel)| duel.seeds).min().unwrap_or_default();
     if fewest < 3 {
@@ -158,23 +159,26 @@ pub fn verdict(study: &Study) -> Option<String> {
 
 /// How the best sampled softmax without hashing does, by the same measure. Empty where none ran.
 fn unhashed(duels: &[(&Panel, Duel)]) -> String {
-    let mut clauses = Vec::new();
+    let mut clauses: Vec<String> = Vec::new();
+    let mut named = String::new();
     for (panel, duel) in duels {
         let (Some(p1), Some(dense)) = (duel.common(), panel.find(&duel.baseline)) else { continue };
         let sampled = panel.contestants.iter().filter(|contestant| contestant.counts() && contestant.is_sampled());
         let tries = sampled.map(|one| (plain(&one.name), ratio(one, dense, Axis::TrainSeconds, p1)));
         let speed = |ratio: &Option<Spread>| ratio.map_or(0.0, |ratio| ratio.median);
         let Some((name, ratio)) = tries.max_by(|a, b| speed(&a.1).total_cmp(&speed(&b.1))) else { continue };
-        let place = format!("P@1 {} on {}", share(p1), plain(&panel.dataset));
-        clauses.push(match ratio {
-            Some(ratio) => {
+        let place = format!("{} on {}", share(p1), plain(&panel.dataset));
+        let what = ratio.map_or_else(
+            || format!("not there at {place}"),
+            |ratio| {
                 let (ratio, word) = faster(ratio.median, "sooner", "later");
-                format!("{name} reaches {place} **{ratio} {word}**")
-            }
-            None => format!("{name} does not reach {place}"),
-        });
+                format!("**{ratio} {word}** to {place}")
+            },
+        );
+        clauses.push(if name == named { what } else { format!("{name} is {what}") });
+        named = name;
     }
-    if clauses.is_empty() { String::new() } else { format!(" Without any hashing, {}.", clauses.join("; ")) }
+    if clauses.is_empty() { String::new() } else { format!(" Without any hashing, {}.", clauses.join(", ")) }
 }
 
 /// A sentence on who was to take part and did not.

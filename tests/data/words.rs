@@ -1,4 +1,4 @@
-//! The two data sets in the box.
+//! The real data sets in the box.
 
 use super::*;
 use slidebench::data::stats::Statistics;
@@ -35,4 +35,22 @@ fn webster_is_what_the_recipe_says() {
 
     assert_eq!(webster, cached("webster", folder.path()), "from the cache");
     assert_ne!(webster.fingerprint, build("webster", 1).fingerprint, "by another seed");
+}
+
+#[test]
+fn webster_text_is_words_and_what_stands_around_them() {
+    let text = build("webster-text", 0);
+    assert_invariants(&text);
+    let means = ["1.0", "3.6", "0.219"].map(String::from);
+    assert_eq!(figures(&text), ([587_901, 11_993, 12_114, 12_114], means));
+    assert_eq!(text.inputs, text.labels, "one vocabulary");
+    let slidebench::data::Features::Sparse(words) = &text.train.features else { panic!("one-hot rows are sparse") };
+    assert!(words.values().iter().all(|&value| value == 1.0));
+    // Neighbours stand in each other's context.
+    let row = |r: usize| (words.row(r).0[0], text.train.labels.row(r));
+    let next_to_each_other =
+        (0..1000).filter(|&r| row(r).1.contains(&row(r + 1).0) && row(r + 1).1.contains(&row(r).0));
+    assert!(next_to_each_other.count() > 900);
+    assert!((0..1000).all(|r| (1..=4).contains(&row(r).1.len())));
+    assert_ne!(text.fingerprint, build("webster-text", 1).fingerprint, "by another seed");
 }

@@ -40,7 +40,6 @@ impl Made {
 
     fn rows(&self) -> Vec<Row> {
         let row = |seed, step: u64| Row {
-            dataset: "synthetic:amazon-670k".into(),
             engine: self.name.clone(),
             labels: Some(1000),
             seed,
@@ -73,8 +72,10 @@ fn file(rows: Vec<Row>, observations: Vec<Observation>) -> Records {
 
 /// What the ledger says to claim `id` if its experiment saw these contestants.
 fn ruled(id: &str, contestants: &[Made]) -> (Verdict, String) {
-    let experiment = super::super::super::ledger().into_iter().find(|claim| claim.id == id).unwrap().experiment;
-    let rows = contestants.iter().flat_map(Made::rows).map(|row| Row { experiment: experiment.clone(), ..row });
+    let claim = super::super::super::ledger().into_iter().find(|claim| claim.id == id).unwrap();
+    let dataset = format!("synthetic:{}", claim.dataset.as_deref().unwrap_or("amazon-670k"));
+    let rows = contestants.iter().flat_map(Made::rows);
+    let rows = rows.map(|row| Row { experiment: claim.experiment.clone(), dataset: dataset.clone(), ..row });
     let records = file(rows.collect(), vec![]);
     let ruling = rulings(&Links { studies: &studies(&records), parts: &[], out: Path::new("") }, &[])
         .into_iter()
