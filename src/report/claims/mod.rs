@@ -79,9 +79,14 @@ impl Verdict {
 
     /// Of several data sets or machines: what all of them say, else in part.
     fn of_all(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
-        let mut verdicts = verdicts.into_iter();
-        let Some(first) = verdicts.next() else { return Verdict::NotMeasured };
-        if verdicts.all(|verdict| verdict == first) { first } else { Verdict::InPart }
+        let all: Vec<Verdict> = verdicts.into_iter().collect();
+        // A machine that cannot tell has no say where another can.
+        let mut can = all.iter().copied().filter(|verdict| *verdict != Verdict::NotMeasurable);
+        match can.next() {
+            None => all.first().copied().unwrap_or(Verdict::NotMeasured),
+            Some(first) if can.all(|verdict| verdict == first) => first,
+            Some(_) => Verdict::InPart,
+        }
     }
 }
 
@@ -262,10 +267,12 @@ mod tests {
 
     #[test]
     fn several_verdicts_make_one() {
-        use Verdict::{DoesNotHold, Holds, InPart, NotMeasured};
+        use Verdict::{DoesNotHold, Holds, InPart, NotMeasurable, NotMeasured};
         assert_eq!(Verdict::of_all([]), NotMeasured);
         assert_eq!(Verdict::of_all([Holds, Holds]), Holds);
         assert_eq!(Verdict::of_all([Holds, DoesNotHold]), InPart);
         assert_eq!(Verdict::of_all([DoesNotHold, DoesNotHold]), DoesNotHold);
+        assert_eq!(Verdict::of_all([NotMeasurable, Holds, NotMeasurable]), Holds);
+        assert_eq!(Verdict::of_all([NotMeasurable]), NotMeasurable);
     }
 }

@@ -3,9 +3,12 @@
 use super::super::super::parts::Part;
 use super::super::super::runs::{Axis, Study};
 use super::super::super::statistics::{Spread, crossing, number, share, times};
-use super::super::Verdict::{DoesNotHold, Holds, InPart, NotMeasured};
+use super::super::Verdict::{DoesNotHold, Holds, InPart, NotMeasurable};
 use super::super::plain;
 use super::{Claim, Found, Rule, found, percent};
+
+#[cfg(test)]
+mod tests;
 
 /// What a measurement says to a claim; none from rules over runs.
 pub fn apply(rule: Rule, claim: &Claim, part: &Part) -> Option<Found> {
@@ -272,8 +275,8 @@ fn huge_pages(part: &Part) -> Option<Found> {
     words.extend(granted.map(|granted| format!("{} of the table on huge pages", percent(granted.median))));
     let verdict = match Spread::of(cuts.iter().copied()) {
         None => {
-            words.push("misses cannot be counted here".into());
-            NotMeasured
+            words.push("misses cannot be counted here; another machine may let them".into());
+            NotMeasurable
         }
         Some(cut) if cut.max <= 0.5 => Holds,
         Some(cut) if cut.min < 1.0 => InPart,
