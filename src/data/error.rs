@@ -35,6 +35,11 @@ impl DataError {
         Self::Io { file: file.into(), source, remedy }
     }
 
+    /// Whether a file that was named is not there.
+    pub fn is_missing_file(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound)
+    }
+
     pub(super) fn file(file: &Path, problem: impl Into<String>, remedy: &'static str) -> Self {
         Self::File { file: file.into(), problem: problem.into(), remedy }
     }

@@ -33,6 +33,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("c04-linear-tree.toml", include_str!("../../benches/experiments/c04-linear-tree.toml")),
     ("c06-start.toml", include_str!("../../benches/experiments/c06-start.toml")),
     ("c07-optimiser.toml", include_str!("../../benches/experiments/c07-optimiser.toml")),
+    ("c14-gpu-ways.toml", include_str!("../../benches/experiments/c14-gpu-ways.toml")),
     ("c08-packing.toml", include_str!("../../benches/experiments/c08-packing.toml")),
     ("c09-selection.toml", include_str!("../../benches/experiments/c09-selection.toml")),
     ("c10-fill.toml", include_str!("../../benches/experiments/c10-fill.toml")),

@@ -145,18 +145,18 @@ impl Harness<'_> {
         Ok(tally)
     }
 
-    /// Records why a data set could not be trained on, once for every engine.
+    /// Records why a data set could not be trained on, once for every engine: as skipped where it is only not at hand.
     ///
     /// # Errors
     /// If a row cannot be recorded.
-    pub fn data_failed(&mut self, entry: &Data, reason: &str) -> io::Result<Tally> {
+    pub fn without_data(&mut self, entry: &Data, reason: &str, absent: bool) -> io::Result<Tally> {
         for engine in &self.experiment.engines {
             let row = Row {
                 experiment: self.experiment.id(self.options.scale),
                 dataset: entry.source.clone(),
                 engine: engine.label().into(),
                 stage: "train".into(),
-                status: "failed".into(),
+                status: if absent { "skipped" } else { "failed" }.into(),
                 reason: reason.into(),
                 time: record::now(),
                 ..Row::default()
@@ -164,7 +164,9 @@ impl Harness<'_> {
             (self.sink)(&row)?;
             self.observer.observe(Event::Row(&row));
         }
-        Ok(Tally { failed: self.experiment.engines.len(), ..Tally::default() })
+        let rows = self.experiment.engines.len();
+        let (skipped, failed) = if absent { (rows, 0) } else { (0, rows) };
+        Ok(Tally { skipped, failed, ..Tally::default() })
     }
 
     /// Tries every learning rate of `search` with every engine on one data set, on training rows only.

@@ -8,6 +8,10 @@ use super::style::Style;
 /// How much below the baseline's own end the target lies: what a sample of a few thousand test rows cannot tell apart.
 pub const SLACK: f64 = 0.005;
 
+/// A baseline that ends below this P@1 has learned nothing: it was run for its time, and there is no accuracy to be
+/// sooner at.
+const LEARNED: f64 = 0.02;
+
 /// A P@1 less [`SLACK`], in thousandths.
 pub fn below(p1: f64) -> f64 {
     ((p1 - SLACK) * 1000.0).floor() / 1000.0
@@ -46,12 +50,15 @@ pub enum Outcome {
 }
 
 impl Duel {
-    /// None where either has nothing to compare.
+    /// None where either has nothing to compare, or the baseline learned nothing.
     pub fn of(panel: &Panel, challenger: &Contestant, baseline: &Contestant) -> Option<Self> {
         if !challenger.counts() || !baseline.counts() {
             return None;
         }
         let ends = (challenger.end()?.median, baseline.end()?.median);
+        if ends.1 < LEARNED {
+            return None;
+        }
         let target = below(ends.1);
         let on_gpu = [challenger, baseline].iter().any(|c| matches!(c.style, Style::DenseGpu | Style::LshGpu));
         Some(Self {

@@ -5,6 +5,9 @@ use super::{ActiveSets, Lsh, Neurons, Queries, Selection};
 use crate::data::Batch;
 use rayon::prelude::*;
 
+/// Ranges of neurons whose votes are counted as one task.
+const RANGES: usize = 16;
+
 /// Where the negatives of a shared set come from.
 #[derive(Debug)]
 pub enum Negatives {
@@ -93,10 +96,18 @@ impl SharedSelection {
             Negatives::Hashed(lsh) => {
                 self.votes.reset(batch.len());
                 lsh.select(step, queries, neurons, &mut self.votes);
-                let (mut rows, mut starts, mut columns) = (vec![], vec![], vec![]);
-                self.votes.pairs(0, neurons.bias.len(), &mut rows, &mut starts, &mut columns);
-                let mut ranked: Vec<(u32, u32)> =
-                    rows.iter().zip(starts.windows(2)).map(|(&n, s)| (u32::MAX - (s[1] - s[0]), n)).collect();
+                let (votes, there) = (&self.votes, neurons.bias.len());
+                let range = there.div_ceil(RANGES).next_multiple_of(8);
+                let ranges: Vec<usize> = (0..there).step_by(range).collect();
+                let mut ranked: Vec<(u32, u32)> = ranges
+                    .into_par_iter()
+                    .flat_map_iter(|first| {
+                        let (mut rows, mut starts, mut columns) = (vec![], vec![], vec![]);
+                        votes.pairs(first, range.min(there - first), &mut rows, &mut starts, &mut columns);
+                        let counts: Vec<u32> = starts.windows(2).map(|span| span[1] - span[0]).collect();
+                        rows.into_iter().zip(counts).map(move |(n, count)| (u32::MAX - count, first as u32 + n))
+                    })
+                    .collect();
                 let count = self.count.min(self.most.saturating_sub(self.labels));
                 if ranked.len() > count {
                     ranked.select_nth_unstable(count);

@@ -73,8 +73,9 @@ impl InputLayer {
 
     /// `y = relu(x·W + bias)`, `B x stride`, for a step that ends in [`backward`](Self::backward).
     pub fn forward(&mut self, batch: &Batch, y: &mut [f32]) {
-        if matches!(batch.inputs, Inputs::Sparse { .. }) || self.sums.is_some() {
-            let every_row = self.rows == Rows::Dense && self.deferred.is_none();
+        let sparse = matches!(batch.inputs, Inputs::Sparse { .. });
+        if sparse || self.sums.is_some() {
+            let every_row = self.deferred.is_none() && (self.rows == Rows::Dense || !sparse);
             let part = self.part;
             self.parts.par_iter_mut().enumerate().for_each(|(index, p)| p.gather(batch, index * part, every_row));
             self.settle_rows(|part| Listed::Some(&part.rows));

@@ -222,8 +222,10 @@ impl Net {
 
     /// One optimiser step; returns the summed loss.
     fn train(&mut self, batch: &Batch, step: u64, update: &Update, recall: &mut Recall, phases: &mut Phases) -> f64 {
-        self.list_targets(batch);
-        self.hidden(batch, step, Pass::Training, phases);
+        // Sorting the labels keeps one thread busy, the first layer the others.
+        let mut targets = std::mem::take(&mut self.targets);
+        rayon::join(|| self.hidden(batch, step, Pass::Training, phases), || list_targets(batch, &mut targets));
+        self.targets = targets;
         let last = self.layers.len() - 1;
         let loss = if self.shared.is_some() {
             let loss = self.shared_forward(batch, step, phases);
@@ -243,17 +245,6 @@ impl Net {
         };
         self.backward(batch, update, phases);
         loss
-    }
-
-    /// The batch's true labels, by neuron then sample.
-    fn list_targets(&mut self, batch: &Batch) {
-        self.targets.clear();
-        for sample in 0..batch.len() {
-            let labels = batch.labels(sample);
-            let mass = 1.0 / labels.len() as f32;
-            self.targets.extend(labels.iter().map(|&label| (label, sample as u32, mass)));
-        }
-        self.targets.sort_unstable_by_key(|&(neuron, sample, _)| (neuron, sample));
     }
 
     /// Backward pass and updates; the gradients of the output layer's logits are at hand.
@@ -286,6 +277,17 @@ impl Net {
         self.touched = self.input.backward(batch, &self.dx[0], step);
         clock.lap(Phase::Backward);
     }
+}
+
+/// The batch's true labels, by neuron then sample.
+fn list_targets(batch: &Batch, targets: &mut Vec<Target>) {
+    targets.clear();
+    for sample in 0..batch.len() {
+        let labels = batch.labels(sample);
+        let mass = 1.0 / labels.len() as f32;
+        targets.extend(labels.iter().map(|&label| (label, sample as u32, mass)));
+    }
+    targets.sort_unstable_by_key(|&(neuron, sample, _)| (neuron, sample));
 }
 
 impl Engine for SparseCpu {

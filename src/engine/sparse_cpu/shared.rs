@@ -133,12 +133,13 @@ impl Shared {
             self.share[sample as usize] = 1.0 / batch as f32;
         }
         self.log_normaliser.resize(samples, 0.0);
-        for (b, out) in self.log_normaliser.iter_mut().enumerate() {
-            let shift = self.chunks.iter().map(|chunk| chunk.max[b]).fold(f32::NEG_INFINITY, f32::max);
+        let chunks = &self.chunks;
+        self.log_normaliser.par_iter_mut().with_min_len(16).enumerate().for_each(|(b, out)| {
+            let shift = chunks.iter().map(|chunk| chunk.max[b]).fold(f32::NEG_INFINITY, f32::max);
             let total: f64 =
-                self.chunks.iter().map(|chunk| f64::from(chunk.sum[b]) * f64::from(chunk.max[b] - shift).exp()).sum();
+                chunks.iter().map(|chunk| f64::from(chunk.sum[b]) * f64::from(chunk.max[b] - shift).exp()).sum();
             *out = (f64::from(shift) + total.ln()) as f32;
-        }
+        });
         let (share, log_normaliser) = (&self.share, &self.log_normaliser);
         self.chunks.par_iter_mut().for_each(|chunk| {
             for ((max, share), log_normaliser) in chunk.max.iter_mut().zip(share).zip(log_normaliser) {

@@ -3,6 +3,7 @@
 //! A rule looks at one data set's runs ([`Rule::apply`]), at all of a study's where it compares data sets
 //! ([`Rule::of_study`]), or at a measurement of parts ([`Rule::of_part`]).
 
+mod gpu;
 mod options;
 mod parts;
 mod sweeps;
@@ -108,6 +109,12 @@ pub enum Rule {
     EndsBelow,
     /// P@1 by the number of hash tables.
     TablesNeeded,
+    /// What uploading a dense label matrix adds to a step on the GPU.
+    Handicap,
+    /// SLIDE's step on the GPU against that on the CPU.
+    WinsOnGpu,
+    /// SLIDE's step on the GPU against the dense one there.
+    AheadOnGpu,
     /// Label counts from which on the hashed step is the cheaper one, against the figure.
     BreakEven,
     /// Whether the hashed step's lead stays above wider hidden layers.
@@ -263,6 +270,9 @@ impl Rule {
             Rule::BatchMemory => sweeps::batch_memory(claim, panel),
             Rule::EndsBelow => sweeps::ends_below(claim, panel),
             Rule::TablesNeeded => sweeps::tables_needed(claim, panel),
+            Rule::Handicap => gpu::handicap(panel, tolerance),
+            Rule::WinsOnGpu => gpu::wins_on_gpu(panel),
+            Rule::AheadOnGpu => gpu::ahead_on_gpu(panel, figure * (1.0 - tolerance)),
             Rule::HiddenWidth => widths::hidden_width(panel, tolerance),
             Rule::RepeatingFill => options::repeating_fill(panel, tolerance),
             Rule::VariantsAlike => options::variants_alike(panel, tolerance),
@@ -287,6 +297,9 @@ impl Rule {
                 format!("experiment `{}` where the program omikuji is, and runs on the same data", claim.experiment)
             }
             Rule::HugePages => "a machine that lets its translation cache be counted".into(),
+            Rule::Handicap | Rule::WinsOnGpu | Rule::AheadOnGpu => {
+                format!("experiment `{}` on a machine with a GPU", claim.experiment)
+            }
             Rule::GpuNotAhead => "runs of dense-gpu on a GPU and of dense-cpu".into(),
             Rule::HashedInference => "an evaluation of lsh-cpu through its tables".into(),
             Rule::NoBetterThanUniform => "runs of lsh-cpu and sparse-cpu:uniform".into(),
@@ -358,6 +371,7 @@ impl Rule {
                 | Rule::Overtakes
                 | Rule::Saturates
                 | Rule::SampledShare
+                | Rule::AheadOnGpu
                 | Rule::BreakEven
                 | Rule::AdamDominates
                 | Rule::Fraction

@@ -281,3 +281,25 @@ fn prices_can_turn_the_ranking() {
     assert_eq!(verdict("C15", with(0.002)), DoesNotHold);
     assert_eq!(verdict("C15", vec![of("lsh-cpu", 0.01, 0.5)]), NotMeasurable, "no GPU");
 }
+
+#[test]
+fn ways_on_the_gpu_are_compared_by_their_steps() {
+    let with = |published: f64, hashed: f64| {
+        vec![
+            of("dense-gpu", 0.01, 0.5),
+            of("dense-gpu:as-published", published, 0.5),
+            of("lsh-gpu", hashed, 0.5),
+            of("lsh-cpu", 0.05, 0.5),
+        ]
+    };
+    assert_eq!(verdict("C01", with(0.05, 0.01)), Holds);
+    assert_eq!(verdict("C01", with(0.0105, 0.01)), DoesNotHold);
+    assert_eq!(verdict("C14", with(0.05, 0.01)), Holds);
+    assert_eq!(verdict("C14", with(0.05, 0.06)), DoesNotHold);
+    assert_eq!(verdict("G01", with(0.05, 0.0006)), Holds);
+    assert_eq!(verdict("G01", with(0.05, 0.005)), InPart);
+    assert_eq!(verdict("G01", with(0.05, 0.02)), DoesNotHold);
+    for id in ["C01", "C14", "G01"] {
+        assert_eq!(verdict(id, vec![of("lsh-cpu", 0.05, 0.5)]), NotMeasurable, "{id} without a GPU");
+    }
+}
