@@ -608,12 +608,21 @@ fn a_readme_is_spliced_and_checked_against_the_records() {
     let spliced = fs::read_to_string(&readme).unwrap();
     assert!(spliced.starts_with("# x\n") && spliced.ends_with("\nend\n") && !spliced.contains("old"));
     assert!(spliced.contains("| moby | lsh-cpu | 3 | 0.800 |"), "{spliced}");
+    let claims = "<!-- slidebench:claims-line --><!-- /slidebench:claims-line -->\n\
+                  <!-- slidebench:claims:S04,C12 --><!-- /slidebench:claims:S04,C12 -->\n";
+    let of_claims = bench.folder.path().join("CLAIMS.md");
+    fs::write(&of_claims, claims).unwrap();
+    assert!(splice(&of_claims, &bench.results()).unwrap());
+    let of_claims = fs::read_to_string(&of_claims).unwrap();
+    assert!(of_claims.contains(" not measured, ") && of_claims.contains("| S04 | holds |"), "{of_claims}");
+    assert_eq!(of_claims.matches("\n| C12 | not measured |").count(), 1, "{of_claims}");
     // Other records, and the README is out of date again.
     let other = Bench::new(&runs("moby", "dense-cpu", 0.7, 0.1));
     assert!(matches!(check(&readme, &other.results()), Err(ReportError::Stale { .. })));
 
     for (broken, reason) in [
         ("\n<!-- slidebench:verdict -->\n", ":2: `verdict` is not closed"),
+        ("<!-- slidebench:claims:S99 -->\n<!-- /slidebench:claims:S99 -->", "`claims:S99` is no part of the report"),
         ("<!-- slidebench:nothing -->\n<!-- /slidebench:nothing -->", "`nothing` is no part of the report; there are"),
     ] {
         fs::write(&readme, broken).unwrap();

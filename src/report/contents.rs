@@ -22,6 +22,8 @@ pub struct Contents {
     pub verdict: String,
     /// One line on the machine of the leading study.
     pub machine: String,
+    /// The verdict on every claim.
+    rulings: Vec<claims::Ruling>,
     /// The leading figure, which the first screen shows.
     pub lead: Option<Figure>,
     pub blocks: Vec<Block>,
@@ -33,7 +35,8 @@ impl Contents {
         let parts = parts(records);
         let links = Links { studies, parts: &parts, out };
         let machines = records.machines();
-        let mut blocks = claims::blocks(&links, &machines);
+        let rulings = claims::rulings(&links, &machines);
+        let mut blocks = claims::blocks(&rulings, &links);
         let mut lead = None;
         // Studies and measurements in the order of the papers.
         let mut sections: Vec<(Place, Vec<Block>)> = Vec::new();
@@ -60,6 +63,7 @@ impl Contents {
             question: "Does hashing on a CPU train this network sooner than dense training?".into(),
             verdict: answer.unwrap_or_default(),
             machine: studies.first().map(machine_line).unwrap_or_default(),
+            rulings,
             lead,
             blocks,
         }
@@ -87,13 +91,17 @@ impl Contents {
             "verdict" => Some(self.verdict.clone()),
             "question" => Some(self.question.clone()),
             "machine-line" => Some(self.machine.clone()),
+            "claims-line" => Some(claims::counts(&self.rulings)),
+            _ if name.starts_with("claims:") => {
+                claims::chosen(&self.rulings, &name["claims:".len()..]).map(|table| table.markdown())
+            }
             _ => self.tables().find(|table| table.id == name).map(Table::markdown),
         }
     }
 
     /// The names [`part`](Self::part) knows.
     pub fn parts(&self) -> Vec<&str> {
-        ["verdict", "question", "machine-line"]
+        ["verdict", "question", "machine-line", "claims-line", "claims:S04,C12"]
             .into_iter()
             .chain(self.tables().map(|table| table.id.as_str()))
             .collect()

@@ -205,18 +205,38 @@ fn cite(links: &Links, experiment: &str, id: &str, files: &[std::path::PathBuf])
     format!("[{}](#{id}) ({})", plain(experiment), rows.join(", "))
 }
 
-/// The section of the report.
-pub fn blocks(links: &Links, machines: &[&Machine]) -> Vec<Block> {
-    let rulings = rulings(links, machines);
+/// How many verdicts of each kind there are, in a line.
+pub fn counts(rulings: &[Ruling]) -> String {
     let count = |verdict| rulings.iter().filter(|ruling| ruling.verdict == verdict).count();
     let counts: Vec<String> =
         Verdict::ALL.into_iter().map(|verdict| format!("{} {}", count(verdict), verdict.name())).collect();
+    format!("{} claims of the papers and of their critics: {}.", rulings.len(), counts.join(", "))
+}
+
+/// Chosen claims (`S04,C12`) as a table: verdict, claim, what was measured. None if one is not in the ledger.
+pub fn chosen(rulings: &[Ruling], ids: &str) -> Option<Table> {
+    let mut table = Table::new("claims", "Chosen claims", &["id", "verdict", "claim", "published", "measured"]);
+    for id in ids.split(',') {
+        let Ruling { claim, verdict, measured, .. } = rulings.iter().find(|ruling| ruling.claim.id == id)?;
+        table.row([
+            plain(&claim.id).into(),
+            verdict.name().into(),
+            plain(&claim.claim).into(),
+            plain(&claim.published).into(),
+            measured.clone().into(),
+        ]);
+    }
+    Some(table)
+}
+
+/// The section of the report.
+pub fn blocks(rulings: &[Ruling], links: &Links) -> Vec<Block> {
     let mut table = Table::new(
         "claims-table",
         "Claims and what the records say",
         &["id", "verdict", "claim", "published", "measured", "evidence", "source"],
     );
-    for Ruling { claim, verdict, measured, evidence } in &rulings {
+    for Ruling { claim, verdict, measured, evidence } in rulings {
         table.row([
             plain(&claim.id).into(),
             Cell { text: verdict.name().into(), class: Some(verdict.class().into()) },
@@ -230,13 +250,12 @@ pub fn blocks(links: &Links, machines: &[&Machine]) -> Vec<Block> {
     let contestants = links.studies.iter().flat_map(|study| &study.panels).flat_map(|panel| &panel.contestants);
     let few = contestants.filter(|contestant| contestant.counts()).any(|contestant| contestant.runs.len() < 3);
     let mut text = format!(
-        "{} claims of the papers and of their critics: {}. A verdict is of this data and these machines; published \
+        "{} A verdict is of this data and these machines; published \
          figures are of other ones. What lacks a record is not measured; what no record of these machines could decide is \
          not measurable here. What differs between data sets holds in part, and so does a gain in the direction \
          claimed but short of its size. Ratios of time are the other engine's seconds over the hashed one's to the P@1 \
          at which the other ends, less {}: above 1, hashing is sooner.",
-        rulings.len(),
-        counts.join(", "),
+        counts(rulings),
         super::verdict::SLACK
     );
     if few {
