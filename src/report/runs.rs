@@ -5,7 +5,7 @@ use super::style::Style;
 use super::verdict::below;
 use crate::record::{File, Machine, Place, Provenance, Records, Row};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What one experiment measured on one machine.
 #[derive(Clone, Debug)]
@@ -85,6 +85,15 @@ impl Axis {
 pub fn title(experiment: &str, provenance: Option<&Provenance>) -> String {
     let given = provenance.and_then(|provenance| provenance.title.clone());
     given.unwrap_or_else(|| Place::of(experiment).title())
+}
+
+/// A data set's name as it is shown: of a pair of files, the folder they lie in.
+fn shown(source: &str) -> String {
+    let folder = source.strip_prefix("xmc:").and_then(|files| {
+        let first = files.split(',').next()?;
+        Path::new(first).parent()?.file_name()?.to_str()
+    });
+    folder.unwrap_or(source).into()
 }
 
 impl Study {
@@ -279,14 +288,15 @@ fn key(label: &str, row: &Row) -> Key {
 impl Study {
     /// The panel of a row's data. Data of other content under the same name gets a panel of its own.
     fn panel(&mut self, row: &Row) -> &mut Panel {
+        let dataset = shown(&row.dataset);
         let same = |panel: &Panel| {
-            panel.dataset == row.dataset
+            panel.dataset == dataset
                 && panel.rows().all(|known| {
                     known.fingerprint == row.fingerprint || known.fingerprint.is_empty() || row.fingerprint.is_empty()
                 })
         };
         let at = self.panels.iter().position(same).unwrap_or_else(|| {
-            self.panels.push(Panel { dataset: row.dataset.clone(), contestants: Vec::new() });
+            self.panels.push(Panel { dataset: dataset.clone(), contestants: Vec::new() });
             self.panels.len() - 1
         });
         &mut self.panels[at]
@@ -430,5 +440,20 @@ impl Contestant {
     /// Why it did not run or end, each reason once.
     pub fn reasons(&self) -> BTreeSet<(&str, &str)> {
         self.troubles.iter().map(|row| (row.status.as_str(), row.reason.as_str())).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn files_are_shown_by_their_folder() {
+        assert_eq!(
+            shown("xmc:data/arxiv-authors/train.txt.zst,data/arxiv-authors/test.txt.zst?weighting=tf-idf"),
+            "arxiv-authors"
+        );
+        assert_eq!(shown("xmc:train.txt,test.txt"), "xmc:train.txt,test.txt");
+        assert_eq!(shown("synthetic:amazon-670k@0.1?test=9"), "synthetic:amazon-670k@0.1?test=9");
     }
 }
