@@ -69,7 +69,10 @@ impl Bars {
         let mut drawing = Drawing::new(WIDTH, bottom + BOTTOM);
         let names: Vec<String> = self.bars.iter().map(|bar| shorten(&bar.name, 190.0)).collect();
         let left = names.iter().map(|name| text_width(name)).fold(40.0, f64::max) * 1.04 + 16.0;
-        let right = WIDTH - RIGHT;
+        // Room for the numbers that stand at the ends of the bars.
+        let numbers = self.bars.iter().map(|bar| text_width(&number(bar.total.median)) + 14.0);
+        let margin = numbers.fold(RIGHT, f64::max);
+        let right = WIDTH - margin;
         let most = self.bars.iter().map(|bar| bar.total.max).fold(0.0, f64::max);
         let x = Span::new(false, (0.0, if most > 0.0 { most } else { 1.0 }));
         let row = |(i, name): (usize, &String)| Tick { value: i as f64 + 0.5, text: name.clone() };
@@ -78,7 +81,7 @@ impl Bars {
         let area = Canvas(&mut drawing).into_drawing_area();
         let mut chart = ChartBuilder::on(&area)
             .margin_top(pixels(TOP))
-            .margin_right(pixels(RIGHT))
+            .margin_right(pixels(margin))
             .margin_bottom(pixels(6.0))
             .x_label_area_size(pixels(BOTTOM - 6.0))
             .y_label_area_size(pixels(left))
