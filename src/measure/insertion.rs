@@ -45,7 +45,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), Error> {
                 bench.time(&like(format!("{name}, hashing, {of}")), || {
                     tables.rehash(&hasher, &weights, options.width);
                 })?;
-                bench.time(&like(format!("{name}, insertion, {of}")), || tables.insert(1)).map(drop)
+                bench.time(&like(format!("{name}, insertion, {of}")), || tables.insert(1))
             })?;
         }
     }

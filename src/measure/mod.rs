@@ -188,11 +188,11 @@ impl Bench<'_> {
     }
 
     /// Runs `work` the number of repeats, after once for warmth, and records its wall and CPU seconds as the
-    /// quantity `time` in `s` and `CPU s`; `like` names case and x. Returns the cheapest.
+    /// quantity `time` in `s` and `CPU s`; `like` names case and x.
     ///
     /// # Errors
     /// If the records cannot be written, or on Ctrl-C.
-    pub fn time<T>(&mut self, like: &Observation, mut work: impl FnMut() -> T) -> Result<Cost, Error> {
+    pub fn time<T>(&mut self, like: &Observation, mut work: impl FnMut() -> T) -> Result<(), Error> {
         self.time_each(like, 1, &mut (), |()| {}, |()| work())
     }
 
@@ -208,24 +208,18 @@ impl Bench<'_> {
         state: &mut S,
         mut prepare: impl FnMut(&mut S),
         mut work: impl FnMut(&mut S) -> T,
-    ) -> Result<Cost, Error> {
+    ) -> Result<(), Error> {
         self.case(&like.case)?;
         prepare(state);
         black_box(work(state));
-        let mut best: Option<Cost> = None;
         for repeat in 0..self.repeats {
             prepare(state);
             let whole = cost_of(|| work(state));
-            let each = |seconds: f64| seconds / count.max(1) as f64;
-            let cost = Cost { seconds: each(whole.seconds), cpu_seconds: each(whole.cpu_seconds) };
-            for (unit, value) in [("s", cost.seconds), ("CPU s", cost.cpu_seconds)] {
-                self.value(&Observation { repeat, ..like.clone() }, "time", unit, value)?;
-            }
-            if best.is_none_or(|best| cost.cpu_seconds < best.cpu_seconds) {
-                best = Some(cost);
+            for (unit, seconds) in [("s", whole.seconds), ("CPU s", whole.cpu_seconds)] {
+                self.value(&Observation { repeat, ..like.clone() }, "time", unit, seconds / count.max(1) as f64)?;
             }
         }
-        best.ok_or_else(|| Error::Settings("repeats must be at least 1".into()))
+        Ok(())
     }
 }
 

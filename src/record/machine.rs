@@ -126,15 +126,7 @@ impl Machine {
     /// # Errors
     /// If it cannot be read or is not what [`save`](Machine::save) writes.
     pub fn load(folder: &Path) -> Result<Option<Self>, RecordError> {
-        let path = folder.join("machine.toml");
-        match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map(Some).map_err(|error| RecordError::Format {
-                path,
-                reason: format!("{}; restore it or delete it", error.message()),
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(RecordError::io(path)(error)),
-        }
+        super::read::toml(folder.join("machine.toml"))
     }
 
     /// Writes `machine.toml` into `folder`, through a temporary file so that a kill leaves the old or the new one.

@@ -2,7 +2,6 @@
 
 use super::RecordError;
 use serde::Deserialize;
-use std::fs;
 use std::path::Path;
 
 /// The part of an experiment's file that a reader of its records needs. What else the file holds is passed over, so
@@ -36,15 +35,7 @@ impl Provenance {
     /// # Errors
     /// If it cannot be read or is no TOML.
     pub fn beside(record: &Path) -> Result<Option<Self>, RecordError> {
-        let path = record.with_extension("toml");
-        match fs::read_to_string(&path) {
-            Ok(text) => toml::from_str(&text).map(Some).map_err(|error| RecordError::Format {
-                path,
-                reason: format!("{}; restore it or delete it", error.message()),
-            }),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(RecordError::io(path)(error)),
-        }
+        super::read::toml(record.with_extension("toml"))
     }
 
     /// The registry's name for an engine that records call `label`; `label` itself where the file does not tell.

@@ -132,6 +132,18 @@ pub fn read_file(path: &Path) -> Result<File, RecordError> {
     Ok(file)
 }
 
+/// Reads a TOML file that stands beside records; none where it is not there.
+pub(super) fn toml<T: serde::de::DeserializeOwned>(path: PathBuf) -> Result<Option<T>, RecordError> {
+    match fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).map(Some).map_err(|error| RecordError::Format {
+            path,
+            reason: format!("{}; restore it or delete it", error.message()),
+        }),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(RecordError::io(path)(error)),
+    }
+}
+
 fn lines<R: Line>(
     reader: &mut csv::Reader<&[u8]>,
     header: &csv::StringRecord,

@@ -128,6 +128,12 @@ impl Run {
         points
     }
 
+    /// A clock's seconds a step.
+    pub fn a_step(&self, clock: Axis) -> Option<f64> {
+        let row = self.last()?;
+        Some(clock.of(row)? / row.step as f64).filter(|seconds| seconds.is_finite())
+    }
+
     /// The last thing recorded of the training itself.
     pub fn last(&self) -> Option<&Row> {
         self.sample.last().into_iter().chain(&self.full).max_by_key(|row| row.step)
@@ -167,7 +173,7 @@ impl Contestant {
 
     /// A clock's seconds a step.
     pub fn a_step(&self, clock: Axis) -> Option<Spread> {
-        self.last(|row| Some(clock.of(row)? / row.step as f64).filter(|seconds| seconds.is_finite()))
+        Spread::of(self.runs.iter().filter_map(|run| run.a_step(clock)))
     }
 
     /// L, the output neurons there are.

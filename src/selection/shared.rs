@@ -29,7 +29,6 @@ pub struct SharedSelection {
     correct: bool,
     /// Corrections of all neurons at a batch size, for random negatives.
     known: (usize, Vec<f32>),
-    neurons_there: usize,
     /// Share of training rows that carry each label, where corrections are asked for.
     shares: Vec<f32>,
     seen: Vec<u64>,
@@ -56,7 +55,6 @@ impl SharedSelection {
             correct,
             shares: shares.to_vec(),
             known: (0, vec![]),
-            neurons_there: neurons,
             seen: vec![0; neurons.div_ceil(64)],
             votes: ActiveSets::new(neurons),
             hashed: Vec::new(),
@@ -129,13 +127,13 @@ impl SharedSelection {
         }
         self.corrections.clear();
         if self.correct {
-            self.fill_corrections(batch.len());
+            self.fill_corrections(batch.len(), neurons.bias.len());
         } else {
             self.corrections.resize(self.neurons.len(), 0.0);
         }
     }
 
-    fn fill_corrections(&mut self, samples: usize) {
+    fn fill_corrections(&mut self, samples: usize, neurons: usize) {
         let (shares, count) = (&self.shares, self.count as f32);
         let correction = |neuron: u32, drawn: f32| {
             let label = shares.get(neuron as usize).copied().unwrap_or(0.0);
@@ -147,7 +145,7 @@ impl SharedSelection {
             Negatives::Random(sampler) => {
                 // They depend on the batch's size alone: worked out when it changes.
                 if self.known.0 != samples {
-                    let all = (0..self.neurons_there as u32).into_par_iter();
+                    let all = (0..neurons as u32).into_par_iter();
                     self.known = (samples, all.map(|n| correction(n, sampler.probability(n))).collect());
                 }
                 self.corrections.extend(self.neurons.iter().map(|&n| self.known.1[n as usize]));

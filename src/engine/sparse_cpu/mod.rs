@@ -17,7 +17,7 @@ mod shared;
 use self::layer::{SparseLayer, Target};
 use self::options::{Options, Output};
 use self::recall::Recall;
-use self::shared::Shared;
+use self::shared::{Products, Shared};
 use super::common::huge_pages_note;
 use super::cpu::{InputLayer, Matrix, Precision, Sums, Update};
 use super::exact_top_k::ExactTopK;
@@ -309,9 +309,11 @@ impl Engine for SparseCpu {
         EngineInfo {
             name: self.name.into(),
             device: "cpu".into(),
-            precision: match self.options.precision {
-                Precision::F32 => "f32".into(),
-                Precision::PackedMoments => "f32, moments in bf16".into(),
+            precision: {
+                let bf16_products = self.options.shared && self.options.products == Products::Bf16;
+                let products = if bf16_products { ", products in bf16" } else { "" };
+                let moments = if self.options.precision == Precision::PackedMoments { ", moments in bf16" } else { "" };
+                format!("f32{products}{moments}")
             },
             threads: self.settings.threads,
             notes,

@@ -16,6 +16,7 @@ use super::super::runs::{Axis, Contestant, Panel, Study};
 use super::super::statistics::{Spread, number, share, thousands, times};
 use super::super::verdict::{Duel, Outcome};
 use super::{Claim, Verdict};
+use crate::record::Row;
 use Verdict::{DoesNotHold, Holds, InPart};
 use serde::Deserialize;
 
@@ -202,7 +203,7 @@ impl Rule {
                 yes_or_no(ours.median >= theirs.median - tolerance, words)
             }
             Rule::ActiveShare => {
-                let (active, all) = (active(lsh()?)?, labels(lsh()?)?);
+                let (active, all) = (active(lsh()?)?, lsh()?.labels()?);
                 let words = format!(
                     "{} of {} ({})",
                     number(active.median),
@@ -397,6 +398,15 @@ impl Rule {
     }
 }
 
+/// What two halves of a claim come to.
+fn both(one: bool, other: bool) -> Verdict {
+    match (one, other) {
+        (true, true) => Holds,
+        (false, false) => DoesNotHold,
+        _ => InPart,
+    }
+}
+
 /// What all say, else in part; none where there are none.
 fn among(holds: &[bool]) -> Option<Verdict> {
     let count = holds.iter().filter(|holds| **holds).count();
@@ -406,11 +416,6 @@ fn among(holds: &[bool]) -> Option<Verdict> {
         (_, 0) => Some(DoesNotHold),
         _ => Some(InPart),
     }
-}
-
-/// L, the output neurons there are.
-fn labels(contestant: &Contestant) -> Option<f64> {
-    Some(contestant.last(|row| Some(row.labels? as f64))?.median)
 }
 
 fn active(contestant: &Contestant) -> Option<Spread> {
@@ -444,20 +449,15 @@ fn same_accuracy(ours: &Contestant, theirs: &Contestant, tolerance: f64) -> Opti
         .filter_map(|point| Some(point.median - theirs.iter().find(|other| other.x == point.x)?.median))
         .collect();
     let (&last, widest) = (differences.last()?, differences.iter().copied().min_by(f64::total_cmp)?);
-    let verdict = match (widest >= -tolerance, last >= -tolerance) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
-    };
-    found(verdict, format!("P@1 {last:+.3} at the end, {widest:+.3} where furthest below"))
+    let verdict = both(widest >= -tolerance, last >= -tolerance);
+    found(verdict, format!("P@1 {last:+.3} at the last iteration of both, {widest:+.3} where furthest below"))
 }
 
 fn cost_share(ours: &Contestant, theirs: &Contestant, tolerance: f64) -> Option<Found> {
-    let ratio =
-        |figure: fn(&crate::record::Row) -> Option<f64>| Some(ours.last(figure)?.median / theirs.last(figure)?.median);
+    let ratio = |figure: fn(&Row) -> Option<f64>| Some(ours.last(figure)?.median / theirs.last(figure)?.median);
     let flops = ratio(|row| row.flops_per_step)?;
     let bytes = ratio(|row| row.bytes_per_step)?;
-    let neurons = active(ours)?.median / labels(ours)?;
+    let neurons = active(ours)?.median / ours.labels()?;
     let verdict = if flops.max(bytes) <= neurons * (1.0 + tolerance) {
         Holds
     } else if flops.max(bytes) < 1.0 {
@@ -480,29 +480,26 @@ fn core_use(ours: &Contestant, theirs: &Contestant, busy: f64) -> Option<Found> 
     let used = |contestant: &Contestant| contestant.last(|row| Some(row.cpu_s? / (row.train_s? * row.threads as f64)));
     let threads = ours.runs.first()?.last()?.threads;
     let (ours, theirs) = (used(ours)?, used(theirs)?);
-    let verdict = match (ours.median >= busy, theirs.median < 0.5) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
-    };
+    let verdict = both(ours.median >= busy, theirs.median < 0.5);
     found(verdict, format!("{} against {} on {threads} threads", percent(ours.median), percent(theirs.median)))
 }
 
-fn hashed_inference(ours: &Contestant, tolerance: f64) -> Option<Found> {
-    let both = || ours.runs.iter().filter_map(|run| Some((run.hashed.as_ref()?, run.full.as_ref()?)));
-    let p1 = Spread::of(both().filter_map(|(hashed, full)| Some(hashed.p1? - full.p1?)))?;
-    let seconds = Spread::of(both().filter_map(|(hashed, full)| Some(full.eval_s? / hashed.eval_s?)))?;
-    let verdict = match (p1.median >= -tolerance, seconds.median > 1.0) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
+/// Through the tables against over all logits, at the end: what P@1 gains, and how many times faster it is.
+fn inference(ours: &Contestant) -> Option<(Spread, Spread)> {
+    let of = |figure: fn(&Row, &Row) -> Option<f64>| {
+        Spread::of(ours.runs.iter().filter_map(|run| figure(run.hashed.as_ref()?, run.full.as_ref()?)))
     };
-    found(verdict, format!("P@1 {:+.3} at {} the speed of all logits", p1.median, times(seconds.median)))
+    Some((of(|hashed, full| Some(hashed.p1? - full.p1?))?, of(|hashed, full| Some(full.eval_s? / hashed.eval_s?))?))
+}
+
+fn hashed_inference(ours: &Contestant, tolerance: f64) -> Option<Found> {
+    let (p1, speed) = inference(ours)?;
+    let verdict = both(p1.median >= -tolerance, speed.median > 1.0);
+    found(verdict, format!("P@1 {:+.3} at {} the speed of all logits", p1.median, times(speed.median)))
 }
 
 fn clocks(ours: &Contestant, theirs: &Contestant, tolerance: f64) -> Option<Found> {
-    let ratio =
-        |clock: fn(&crate::record::Row) -> Option<f64>| Some(theirs.last(clock)?.median / ours.last(clock)?.median);
+    let ratio = |clock: fn(&Row) -> Option<f64>| Some(theirs.last(clock)?.median / ours.last(clock)?.median);
     let ratios = [
         ratio(|row| Some(row.device_s? / row.epoch)),
         ratio(|row| Some(row.train_s? / row.epoch)),

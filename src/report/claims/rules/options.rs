@@ -4,8 +4,7 @@ use super::super::super::runs::{Axis, Contestant, Panel, Run};
 use super::super::super::statistics::{Spread, number, share, times};
 use super::Verdict::{DoesNotHold, Holds, InPart};
 use super::widths::step_ratio;
-use super::{Found, active, among, found, percent, yes_or_no};
-use crate::record::Row;
+use super::{Found, active, among, found, inference, percent, yes_or_no};
 
 /// Uniform neurons against hashed ones of equal count: each kind of set, uncorrected and corrected. What frequency and
 /// the true top neurons do instead stands beside.
@@ -280,11 +279,7 @@ pub fn fraction(panel: &Panel, figure: f64, tolerance: f64) -> Option<Found> {
 
 /// Evaluation through the tables is faster than over all logits by the claim's factor, at the same P@1.
 pub fn fast_inference(ours: &Contestant, figure: f64, tolerance: f64) -> Option<Found> {
-    let both = || ours.runs.iter().filter_map(|run| Some((run.hashed.as_ref()?, run.full.as_ref()?)));
-    let of =
-        |figure: fn(&Row, &Row) -> Option<f64>| Spread::of(both().filter_map(|(hashed, full)| figure(hashed, full)));
-    let p1 = of(|hashed, full| Some(hashed.p1? - full.p1?))?;
-    let speed = of(|hashed, full| Some(full.eval_s? / hashed.eval_s?))?;
+    let (p1, speed) = inference(ours)?;
     let verdict = match (speed.median >= figure, speed.median > 1.0 && p1.median >= -tolerance) {
         (true, true) => Holds,
         (_, true) | (true, _) => InPart,

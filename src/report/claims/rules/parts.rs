@@ -5,7 +5,7 @@ use super::super::super::runs::{Axis, Study};
 use super::super::super::statistics::{Spread, crossing, number, share, times};
 use super::super::Verdict::{DoesNotHold, Holds, InPart, NotMeasurable};
 use super::super::plain;
-use super::{Claim, Found, Rule, found, percent};
+use super::{Claim, Found, Rule, both, found, percent};
 
 #[cfg(test)]
 mod tests;
@@ -33,11 +33,7 @@ fn insertion(part: &Part) -> Option<Found> {
     let seconds = |what: &str| Some(part.value(&format!("{what}, 1 thread"), "time", "s")?.median);
     let (fifo, reservoir) = (seconds("FIFO, insertion")?, seconds("reservoir, insertion")?);
     let hashing = seconds("FIFO, hashing")?;
-    let verdict = match (reservoir < fifo, hashing > 10.0 * fifo.max(reservoir)) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
-    };
+    let verdict = both(reservoir < fifo, hashing > 10.0 * fifo.max(reservoir));
     let words = format!(
         "reservoir {} s, FIFO {} s, hashing {} s on one thread",
         number(reservoir),
@@ -125,11 +121,7 @@ fn strategies(part: &Part, factor: f64, tolerance: f64) -> Option<Found> {
         Spread::of(seconds(part, case).iter().filter_map(ratio))
     };
     let (top, threshold) = (against("top-k")?, against("hard threshold")?);
-    let verdict = match (top.max >= factor, threshold.max <= 1.0 + tolerance) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
-    };
+    let verdict = both(top.max >= factor, threshold.max <= 1.0 + tolerance);
     let range = |spread: Spread| format!("{} to {}", times(spread.min), times(spread.max));
     let words = format!("top-k takes {} of vanilla's time, a hard threshold {}", range(top), range(threshold));
     found(verdict, words)
@@ -203,11 +195,7 @@ fn dwta(part: &Part) -> Option<Found> {
     }
     let (plain, densified) = order.iter().min_by(|a, b| a.0.0.total_cmp(&b.0.0))?;
     words.push(format!("AUC {} against {} where sparsest", share(densified.1), share(plain.1)));
-    let verdict = match (better, order.iter().all(|(plain, densified)| densified.1 >= plain.1 - 0.005)) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
-    };
+    let verdict = both(better, order.iter().all(|(plain, densified)| densified.1 >= plain.1 - 0.005));
     found(verdict, words.join("; "))
 }
 

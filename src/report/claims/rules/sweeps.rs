@@ -6,8 +6,7 @@ use super::super::super::runs::{Axis, Contestant, Panel};
 use super::super::super::statistics::{Spread, bytes, number, share, times};
 use super::super::super::verdict::{Duel, Outcome, SLACK, ratio};
 use super::super::Verdict::{self, DoesNotHold, Holds, InPart};
-use super::{Claim, Found, active, found, labels, percent, yes_or_no};
-use crate::record::Row;
+use super::{Claim, Found, active, both, found, percent, yes_or_no};
 
 /// A gain below this is none: what two runs of one setting may differ by.
 const NOTHING: f64 = 1.05;
@@ -22,17 +21,8 @@ fn at_least(gain: f64, claim: &Claim, words: String) -> Option<Found> {
     found(verdict, words)
 }
 
-/// What two halves of a claim come to.
-fn both(one: bool, other: bool) -> Verdict {
-    match (one, other) {
-        (true, true) => Holds,
-        (false, false) => DoesNotHold,
-        _ => InPart,
-    }
-}
-
-fn step_seconds(contestant: &Contestant, clock: fn(&Row) -> Option<f64>) -> Option<f64> {
-    Some(contestant.last(|row| Some(clock(row)? / row.step as f64))?.median)
+fn step_seconds(contestant: &Contestant, clock: Axis) -> Option<f64> {
+    Some(contestant.a_step(clock)?.median)
 }
 
 // The ladder: `lsh-cpu:1-portable`, `lsh-cpu:2-avx2`, …, each with one switch more than the one before.
@@ -45,7 +35,7 @@ fn ladder(panel: &Panel) -> Vec<(&str, f64)> {
         .filter(|contestant| contestant.counts())
         .filter_map(|contestant| {
             let (place, name) = contestant.name.strip_prefix("lsh-cpu:")?.split_once('-')?;
-            Some((place.parse().ok()?, name, step_seconds(contestant, |row| row.cpu_s)?))
+            Some((place.parse().ok()?, name, step_seconds(contestant, Axis::CpuSeconds)?))
         })
         .collect();
     rungs.sort_by_key(|&(place, ..)| place);
@@ -60,8 +50,8 @@ fn gain(rungs: &[(&str, f64)], from: &str, to: &str) -> Option<f64> {
 
 /// The hashed engine without vectors and huge pages, against the dense one of `baseline`: seconds a step.
 pub fn unoptimised(claim: &Claim, panel: &Panel) -> Option<Found> {
-    let plain = step_seconds(panel.find("lsh-cpu:1-portable")?, |row| row.train_s)?;
-    let rival = step_seconds(panel.find(claim.baseline.as_deref()?)?, |row| row.train_s)?;
+    let plain = step_seconds(panel.find("lsh-cpu:1-portable")?, Axis::TrainSeconds)?;
+    let rival = step_seconds(panel.find(claim.baseline.as_deref()?)?, Axis::TrainSeconds)?;
     at_least(
         rival / plain,
         claim,
@@ -150,7 +140,7 @@ fn by_threads<'p>(panel: &'p Panel, engine: &str) -> Vec<(usize, &'p Contestant)
 fn speed_up(panel: &Panel, engine: &str) -> Option<(usize, usize, f64)> {
     let found = by_threads(panel, engine);
     let (&(fewest, slow), &(most, fast)) = (found.first()?, found.last()?);
-    let seconds = |contestant| step_seconds(contestant, |row| row.train_s);
+    let seconds = |contestant| step_seconds(contestant, Axis::TrainSeconds);
     (most > fewest).then_some((fewest, most, seconds(slow)? / seconds(fast)?))
 }
 
@@ -213,7 +203,7 @@ pub fn saturates(claim: &Claim, panel: &Panel) -> Option<Found> {
     let limit = claim.figure? as usize;
     let &(most, fast) = dense.last().filter(|(threads, _)| *threads > limit)?;
     let &(at, slow) = dense.iter().rev().find(|(threads, _)| *threads <= limit)?;
-    let gain = step_seconds(slow, |row| row.train_s)? / step_seconds(fast, |row| row.train_s)?;
+    let gain = step_seconds(slow, Axis::TrainSeconds)? / step_seconds(fast, Axis::TrainSeconds)?;
     yes_or_no(gain < 1.25, format!("{} from {at} to {most} threads", times(gain)))
 }
 
@@ -233,7 +223,7 @@ fn sampled(panel: &Panel) -> Vec<Sampled<'_>> {
         .filter(|contestant| contestant.counts())
         .filter_map(|contestant| {
             let (kind, _) = contestant.name.strip_prefix("sampled:")?.split_once(' ')?;
-            Some(Sampled { kind, share: active(contestant)?.median / labels(contestant)?, contestant })
+            Some(Sampled { kind, share: active(contestant)?.median / contestant.labels()?, contestant })
         })
         .collect();
     found.sort_by(|a, b| a.share.total_cmp(&b.share));
@@ -262,7 +252,7 @@ pub fn sampled_share(claim: &Claim, panel: &Panel) -> Option<Found> {
         words.push(format!("{kind} ends at P@1 {}", list.join(", ")));
     }
     let hashed = panel.find("lsh-cpu").and_then(|lsh| {
-        let part = active(lsh)?.median / labels(lsh)?;
+        let part = active(lsh)?.median / lsh.labels()?;
         Some(format!(", hashed at {} with {}", share(lsh.end()?.median), percent(part)))
     });
     let words = format!("full softmax {}{}; {}", share(dense), hashed.unwrap_or_default(), words.join("; "));

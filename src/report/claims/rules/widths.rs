@@ -4,19 +4,14 @@ use super::super::super::runs::{Axis, Contestant, Panel, Run, Study};
 use super::super::super::statistics::{Spread, number, thousands, times};
 use super::super::Claim;
 use super::Verdict::{DoesNotHold, Holds, InPart};
-use super::{Found, among, found, labels};
-
-/// Mean seconds a step of a run, by some clock.
-fn step_seconds(run: &Run, axis: Axis) -> Option<f64> {
-    let row = run.last()?;
-    Some(axis.of(row)? / row.step as f64).filter(|seconds| *seconds > 0.0 && seconds.is_finite())
-}
+use super::{Found, among, found};
 
 /// Baseline's seconds a step over the challenger's, seed by seed, as `(seed, ratio)`.
 fn step_ratios(challenger: &Contestant, baseline: &Contestant, axis: Axis) -> Vec<(u64, f64)> {
     let pair = |run: &Run| {
         let other = baseline.runs.iter().find(|other| other.seed == run.seed)?;
-        Some((run.seed, step_seconds(other, axis)? / step_seconds(run, axis)?))
+        let ratio = other.a_step(axis)? / run.a_step(axis)?;
+        (ratio > 0.0 && ratio.is_finite()).then_some((run.seed, ratio))
     };
     challenger.runs.iter().filter_map(pair).collect()
 }
@@ -45,7 +40,7 @@ fn break_evens(study: &Study, challenger: &str, baseline: &str, axis: Axis) -> O
         .iter()
         .filter_map(|panel| {
             let (ours, theirs) = (panel.find(challenger)?, panel.find(baseline)?);
-            Some((labels(ours)?, step_ratios(ours, theirs, axis)))
+            Some((ours.labels()?, step_ratios(ours, theirs, axis)))
         })
         .collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -63,7 +58,7 @@ fn break_evens(study: &Study, challenger: &str, baseline: &str, axis: Axis) -> O
 /// The label count at which each hashed contestant's step becomes cheaper than each dense one's. Holds where all need
 /// more labels than the claim's figure, does not where none does.
 pub fn break_even(claim: &Claim, study: &Study) -> Option<Found> {
-    let widths = || study.panels.iter().flat_map(|panel| &panel.contestants).filter_map(labels);
+    let widths = || study.panels.iter().flat_map(|panel| &panel.contestants).filter_map(Contestant::labels);
     let (least, most) = (widths().min_by(f64::total_cmp)?, widths().max_by(f64::total_cmp)?);
     let place = |at: f64| match at {
         0.0 => format!("fewer than {} labels", thousands(least as i64)),
