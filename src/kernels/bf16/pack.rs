@@ -65,6 +65,32 @@ pub fn pack_pairs(from: &[f32], width: usize, out: &mut [u32]) {
     }
 }
 
+/// Pairs along rows (`rows x width/2`, an even number of rows) become pairs along columns, as [`pack_pairs`] makes them
+/// of the same numbers.
+///
+/// # Panics
+/// If `from` is no whole number of pairs of rows, or `width` no multiple of [`TILE`], or the lengths differ.
+pub fn interleave_rows(from: &[u32], width: usize, out: &mut [u32]) {
+    assert!(width.is_multiple_of(TILE) && from.len().is_multiple_of(width) && from.len() == out.len());
+    let pairs = from.len() / width;
+    for (q, rows) in from.chunks_exact(width).enumerate() {
+        let (even, odd) = rows.split_at(width / 2);
+        for (panel, (even, odd)) in even.chunks_exact(TILE / 2).zip(odd.chunks_exact(TILE / 2)).enumerate() {
+            let out = &mut out[(panel * pairs + q) * TILE..][..TILE];
+            #[cfg(target_arch = "x86_64")]
+            if native() {
+                // SAFETY: the CPU has the features; lengths are TILE / 2 and TILE.
+                unsafe { vectors::interleave_pairs(even, odd, out) };
+                continue;
+            }
+            for ((even, odd), out) in even.iter().zip(odd).zip(out.chunks_exact_mut(2)) {
+                out[0] = even & 0xFFFF | odd << 16;
+                out[1] = even >> 16 | odd & 0xFFFF_0000;
+            }
+        }
+    }
+}
+
 /// Pairs along columns in panels (`width/32 x pairs x 32`) become pairs along rows (`width x pairs`): the transpose.
 ///
 /// # Panics
@@ -105,6 +131,31 @@ mod vectors {
                 _mm512_storeu_si512(out.as_mut_ptr().cast(), packed);
             }
         }
+    }
+
+    /// Lengths: 16, 16 and 32.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn interleave_pairs(even: &[u32], odd: &[u32], out: &mut [u32]) {
+        let (low, high) = (const { order_of(0) }, const { order_of(16) });
+        // SAFETY: as many elements as the lengths say.
+        unsafe {
+            let (even, odd) = (_mm512_loadu_si512(even.as_ptr().cast()), _mm512_loadu_si512(odd.as_ptr().cast()));
+            for (order, at) in [(low, 0), (high, 16)] {
+                let order = _mm512_loadu_si512(order.as_ptr().cast());
+                _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), _mm512_permutex2var_epi16(even, order, odd));
+            }
+        }
+    }
+
+    /// Lanes 2i and 2i + 1 take number `first + i` of the even and of the odd row, which is 32 further on.
+    const fn order_of(first: u16) -> [u16; 32] {
+        let mut order = [0; 32];
+        let mut lane = 0;
+        while lane < 32 {
+            order[lane] = first + lane as u16 / 2 + 32 * (lane as u16 % 2);
+            lane += 1;
+        }
+        order
     }
 
     /// `pairs x 32` to `32 x pairs`, `pairs` a multiple of 16.
@@ -174,6 +225,14 @@ mod tests {
                 assert_eq!((low(pair), high(pair)), (expected(2 * q), expected(2 * q + 1)));
             }
         }
+
+        // The same numbers paired along rows first.
+        let from = &from[..2 * 64 * 2];
+        let (mut rows, mut direct, mut turned) = (vec![0; 128], vec![0; 128], vec![9; 128]);
+        pack_rows(from, &mut rows);
+        pack_pairs(from, 64, &mut direct);
+        interleave_rows(&rows, 64, &mut turned);
+        assert_eq!(turned, direct);
 
         for pairs in [4, 16, 48] {
             let panels: Vec<u32> = (0..2 * pairs * 32).collect();
