@@ -176,7 +176,8 @@ fn presets_are_the_options_they_name() {
     // Batches of 16: a rehash every 400 steps.
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
-    let best = "shared = true\ncount = 3000\ncorrect = true\nproducts = \"bf16\"\nprecision = \"packed-moments\"";
+    let best = "shared = true\ncount = 1000\nfloor = 4000\ncorrect = true\nproducts = \"bf16\"\n\
+                precision = \"packed-moments\"";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
         ("lsh-cpu", "preset = \"slide-2021\"", "lsh-cpu", slide.replace("50\n", "1024\n")),
@@ -204,7 +205,7 @@ fn options_override_their_preset() {
     assert_eq!(tables("preset = \"slide-2020\"\nhashed = { lsh = { tables = 7 } }"), "Dwta K=6 T=7");
     assert_eq!(tables("preset = \"slide-2021\""), "Dwta K=6 T=1024");
     let count = |options: &str| train("sparse-cpu:best", options).stats.active.unwrap().mean;
-    assert!(count("count = 10") < count(""));
+    assert!(count("count = 10\nfloor = 0") < count(""));
     assert!(refusal("sparse-cpu:uniform", "preset = \"slide-2020\"").contains("lsh-cpu"));
     assert!(refusal("lsh-cpu", "preset = \"best\"").contains("sparse-cpu:best"));
     assert!(refusal("lsh-cpu", "preset = \"slide-2019\"").contains("slide-2020"));
@@ -483,6 +484,9 @@ fn one_set_serves_the_batch_where_shared() {
     assert_eq!((shared.mean, shared.p5), (shared.distinct, shared.distinct), "each has the draws and all labels");
     assert!(shared.mean > negatives.mean);
     assert!(active(&train("sparse-cpu:uniform", "count = 30")).mean < own.mean);
+    let filled = active(&train("sparse-cpu:uniform", "count = 60\nshared = true\nfloor = 400"));
+    // Some 300 draws find 240 of 600 neurons.
+    assert!(filled.mean > 240.0 && filled.mean < 400.0 && shared.mean < 100.0, "{} and {}", filled.mean, shared.mean);
     let hashed = "count = 40\nshared = true\nhashed = { lsh = { family = \"simhash\", bits = 4, tables = 8 } }";
     let run = active(&train("lsh-cpu", hashed));
     assert_eq!(run.mean, run.distinct);

@@ -22,13 +22,16 @@ pub enum Negatives {
 pub struct SharedSelection {
     negatives: Negatives,
     count: usize,
+    /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
+    /// is the same at every step.
+    pub floor: usize,
     /// Hashed neurons beyond this many active ones, labels included, are left out.
     pub most: usize,
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
-    /// Corrections of all neurons at a batch size, for random negatives.
-    known: (usize, Vec<f32>),
+    /// For random negatives, at one batch size.
+    known: Known,
     /// Share of training rows that carry each label, where corrections are asked for.
     shares: Vec<f32>,
     seen: Vec<u64>,
@@ -43,6 +46,16 @@ pub struct SharedSelection {
     pub labels: usize,
 }
 
+/// What follows from the batch size.
+#[derive(Debug, Default)]
+struct Known {
+    samples: usize,
+    /// Negatives drawn.
+    count: usize,
+    /// Of all neurons, where logits are corrected.
+    corrections: Vec<f32>,
+}
+
 impl SharedSelection {
     /// A set of the batch's labels and `count` negatives; `shares` (of the training rows, by label) serve the
     /// corrections.
@@ -50,11 +63,12 @@ impl SharedSelection {
         Self {
             negatives,
             count,
+            floor: 0,
             most: usize::MAX,
             seed,
             correct,
             shares: shares.to_vec(),
-            known: (0, vec![]),
+            known: Known::default(),
             seen: vec![0; neurons.div_ceil(64)],
             votes: ActiveSets::new(neurons),
             hashed: Vec::new(),
@@ -79,6 +93,7 @@ impl SharedSelection {
 
     /// Chooses the active neurons of `batch`.
     pub fn choose(&mut self, step: u64, batch: &Batch, queries: Queries<'_>, neurons: Neurons<'_>) {
+        self.know(batch.len(), neurons.bias.len());
         self.seen.fill(0);
         let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
         batch.labels.iter().copied().for_each(&mut mark);
@@ -87,7 +102,7 @@ impl SharedSelection {
         match &mut self.negatives {
             Negatives::Random(sampler) => {
                 let mut rng = stream(self.seed, step, 0);
-                for _ in 0..self.count {
+                for _ in 0..self.known.count {
                     mark(sampler.draw(&mut rng));
                 }
             }
@@ -127,35 +142,48 @@ impl SharedSelection {
         }
         self.corrections.clear();
         if self.correct {
-            self.fill_corrections(batch.len(), neurons.bias.len());
+            self.fill_corrections(batch.len());
         } else {
             self.corrections.resize(self.neurons.len(), 0.0);
         }
     }
 
-    fn fill_corrections(&mut self, samples: usize, neurons: usize) {
-        let (shares, count) = (&self.shares, self.count as f32);
-        let correction = |neuron: u32, drawn: f32| {
-            let label = shares.get(neuron as usize).copied().unwrap_or(0.0);
-            // ln of the probability that neither a draw nor a sample's labels bring the neuron in.
-            let absent = count * (-drawn).ln_1p() + samples as f32 * (-label.min(0.999)).ln_1p();
-            -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln()
-        };
+    /// Works out what depends on the batch's size alone, when that changes.
+    fn know(&mut self, samples: usize, neurons: usize) {
+        let Negatives::Random(sampler) = &self.negatives else { return };
+        if self.known.samples == samples {
+            return;
+        }
+        let absent = |share: &f32| (1.0 - f64::from(share.min(1.0))).powi(samples as i32);
+        let labels: f64 = self.shares.iter().map(|share| 1.0 - absent(share)).sum();
+        let count = self.count.max(self.floor.saturating_sub(labels as usize));
+        let correction = |neuron| self.correction(neuron, sampler.probability(neuron), count, samples);
+        let corrections =
+            if self.correct { (0..neurons as u32).into_par_iter().map(correction).collect() } else { vec![] };
+        self.known = Known { samples, count, corrections };
+    }
+
+    /// −ln of the probability that one of `count` draws, each with probability `drawn`, or the labels of one of the
+    /// samples bring the neuron in.
+    fn correction(&self, neuron: u32, drawn: f32, count: usize, samples: usize) -> f32 {
+        let label = self.shares.get(neuron as usize).copied().unwrap_or(0.0);
+        let absent = count as f32 * (-drawn).ln_1p() + samples as f32 * (-label.min(0.999)).ln_1p();
+        -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln()
+    }
+
+    fn fill_corrections(&mut self, samples: usize) {
+        let mut corrections = std::mem::take(&mut self.corrections);
         match &self.negatives {
-            Negatives::Random(sampler) => {
-                // They depend on the batch's size alone: worked out when it changes.
-                if self.known.0 != samples {
-                    let all = (0..neurons as u32).into_par_iter();
-                    self.known = (samples, all.map(|n| correction(n, sampler.probability(n))).collect());
-                }
-                self.corrections.extend(self.neurons.iter().map(|&n| self.known.1[n as usize]));
+            Negatives::Random(_) => {
+                corrections.extend(self.neurons.iter().map(|&n| self.known.corrections[n as usize]));
             }
             // What the tables yield is in for certain; the labels beside it stand for all the others.
-            Negatives::Hashed(_) => self.corrections.extend(self.neurons.iter().map(|&n| {
+            Negatives::Hashed(_) => corrections.extend(self.neurons.iter().map(|&n| {
                 let hashed = self.hashed.binary_search(&n).is_ok();
-                correction(n, f32::from(u8::from(hashed)))
+                self.correction(n, f32::from(u8::from(hashed)), self.count, samples)
             })),
         }
+        self.corrections = corrections;
     }
 
     /// Bytes held.
@@ -164,6 +192,6 @@ impl SharedSelection {
             Negatives::Random(_) => 0,
             Negatives::Hashed(lsh) => lsh.bytes(),
         };
-        tables + (8 * (self.seen.len() + self.neurons.capacity()) + 4 * self.known.1.len()) as u64
+        tables + (8 * (self.seen.len() + self.neurons.capacity()) + 4 * self.known.corrections.len()) as u64
     }
 }

@@ -26,6 +26,9 @@ pub struct Options {
     pub count: usize,
     /// One active set for the whole batch (its labels and `count` further neurons) instead of one a sample.
     pub shared: bool,
+    /// With `shared` and random neurons: more than `count` of them where the set would hold fewer neurons than this, the
+    /// labels that a batch is expected to bring included.
+    pub floor: usize,
     /// The samples of a batch share their random neurons, each beside its own labels.
     pub shared_negatives: bool,
     /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
@@ -95,6 +98,7 @@ impl Default for Options {
             output: Output::default(),
             count: 1000,
             shared: false,
+            floor: 0,
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
@@ -207,7 +211,9 @@ impl Options {
             }
         };
         let shares = &settings.label_shares;
-        Ok(Some(SharedSelection::new(negatives, self.count, count, self.correct, shares, settings.seed)))
+        let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, shares, settings.seed);
+        selection.floor = self.floor;
+        Ok(Some(selection))
     }
 }
 

@@ -29,8 +29,8 @@
 //!
 //! # `best`: what reaches a given P@1 soonest
 //!
-//! No hashing: one set for the whole batch, of its labels and 3,000 uniform negatives, with logits corrected for the
-//! probability of being in the set; products in bf16, Adam's moments in bf16.
+//! No hashing: one set for the whole batch, of its labels and uniform negatives, 1,000 or what makes it 4,000 neurons,
+//! with logits corrected for the probability of being in the set; products in bf16, Adam's moments in bf16.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -103,7 +103,8 @@ impl Preset {
             Self::Slide2021 => slide(1024),
             Self::Best => r#"
                 shared = true
-                count = 3000
+                count = 1000
+                floor = 4000
                 correct = true
                 products = "bf16"
                 precision = "packed-moments"
