@@ -9,10 +9,12 @@ use super::layer::Target;
 use crate::engine::common::Shards;
 use crate::engine::cpu::{Bias, Matrix, Update};
 use crate::engine::exact_top_k::transpose;
-use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::bf16::{PairProduct, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::softmax::{exp_block, row_sums};
+use crate::kernels::weights::Weights;
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -57,7 +59,8 @@ struct Chunk {
     neurons: Vec<u32>,
     /// The same relative to the first.
     local: Vec<u32>,
-    /// Gathered weights (`R x stride`), their gradient, logits then gradients (`R x samples`).
+    /// Gathered weights (`R x stride`), their gradient, logits then gradients (`R x samples`). Where products are in
+    /// bf16, the weights are scratch.
     w: Vec<f32>,
     dw: Vec<f32>,
     z: Vec<f32>,
@@ -71,8 +74,9 @@ struct Chunk {
     targets: Vec<(u32, f32, u32)>,
     target_logits: f64,
     dx: Vec<f32>,
-    /// bf16 operands: weights, and gradients in two layouts.
+    /// bf16 operands: weights, then gradients, both in two layouts.
     pairs_w: Vec<u32>,
+    pairs_wt: Vec<u32>,
     pairs_g: Vec<u32>,
     pairs_gt: Vec<u32>,
 }
@@ -107,7 +111,7 @@ impl Shared {
         let inputs = &self.inputs;
         self.chunks.par_iter_mut().zip(active.par_chunks(CHUNK)).zip(corrections.par_chunks(CHUNK)).for_each(
             |((chunk, neurons), corrections)| {
-                chunk.take(neurons, weights, bias, corrections);
+                chunk.take(neurons, weights, bias, corrections, products);
                 chunk.logits(inputs, stride, products);
                 chunk.find_targets(targets, corrections, samples);
                 chunk.max.resize(samples, 0.0);
@@ -222,8 +226,6 @@ impl Chunk {
                 Product::rows(dims, &self.w, stride, &inputs.columns, samples).run(&mut self.z);
             }
             Products::Bf16 => {
-                self.pairs_w.resize(m * stride / 2, 0);
-                pack_rows(&self.w, &mut self.pairs_w);
                 let (a, b) = (&self.pairs_w, &inputs.packed_columns);
                 let product = PairProduct { m, n: samples, pairs: stride / 2, a, b, accumulate: false };
                 product.run(&mut self.z, &mut Ahead::default());
@@ -246,12 +248,13 @@ impl Chunk {
                 Product::rows(dims, z, samples, &inputs.rows, stride).run(&mut self.dw);
             }
             Products::Bf16 => {
-                pack_pairs(&self.w, stride, &mut self.pairs_w);
+                self.pairs_wt.resize(m * stride / 2, 0);
+                interleave_rows(&self.pairs_w, stride, &mut self.pairs_wt);
                 self.pairs_g.resize(m * samples / 2, 0);
                 self.pairs_gt.resize(m * samples / 2, 0);
                 pack_pairs(z, samples, &mut self.pairs_g);
                 transpose_pairs(&self.pairs_g, samples, &mut self.pairs_gt);
-                let (a, b) = (&self.pairs_gt, &self.pairs_w);
+                let (a, b) = (&self.pairs_gt, &self.pairs_wt);
                 let product = PairProduct { m: samples, n: stride, pairs: m / 2, a, b, accumulate: false };
                 product.run(&mut self.dx, &mut Ahead::default());
                 pack_rows(z, &mut self.pairs_g);
@@ -262,13 +265,35 @@ impl Chunk {
         }
     }
 
-    fn take(&mut self, neurons: &[u32], weights: &Matrix, bias: &Bias, corrections: &[f32]) {
+    /// Gathers the weights of `neurons` as the products want them.
+    fn take(&mut self, neurons: &[u32], weights: &Matrix, bias: &Bias, corrections: &[f32], products: Products) {
         self.neurons.clear();
         self.neurons.extend_from_slice(neurons);
         self.local.clear();
         self.local.extend(neurons.iter().map(|n| n - neurons[0]));
-        self.w.resize(neurons.len() * weights.stride, 0.0);
-        (kernels().gather_rows)(&weights.w, weights.stride, neurons, &mut self.w);
+        let (stride, size) = (weights.stride, neurons.len() * weights.stride);
+        let pairs = tiled(neurons.len()) * stride / 2;
+        match weights.weights() {
+            Weights::F32(w) => {
+                self.w.resize(size, 0.0);
+                (kernels().gather_rows)(w, stride, neurons, &mut self.w);
+                if products == Products::Bf16 {
+                    self.pairs_w.resize(pairs, 0);
+                    pack_rows(&self.w, &mut self.pairs_w);
+                }
+            }
+            Weights::Bf16(w) => {
+                // Rows of bf16 are rows of pairs, and a pair has the bits of an f32.
+                self.pairs_w.resize(pairs, 0);
+                let (gathered, rest) = self.pairs_w.split_at_mut(size / 2);
+                (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, cast_slice_mut(gathered));
+                rest.fill(0);
+                if products == Products::F32 {
+                    self.w.resize(size, 0.0);
+                    (kernels().bf16.widen)(cast_slice(&self.pairs_w[..size / 2]), &mut self.w);
+                }
+            }
+        }
         self.bias.clear();
         self.bias.extend(neurons.iter().zip(corrections).map(|(&n, c)| bias.b[n as usize] + c));
     }

@@ -17,7 +17,7 @@ mod amx;
 mod avx512;
 mod pack;
 
-pub use pack::{pack_pairs, pack_rows, transpose_pairs};
+pub use pack::{interleave_rows, pack_pairs, pack_rows, transpose_pairs};
 
 use super::gemm::Ahead;
 use super::kernels;

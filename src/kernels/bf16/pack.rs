@@ -65,6 +65,32 @@ pub fn pack_pairs(from: &[f32], width: usize, out: &mut [u32]) {
     }
 }
 
+/// Pairs along rows (`2 * pairs x width/2`) become pairs along columns in panels (`width/32 x pairs x 32`): what
+/// [`pack_pairs`] makes of the rows that [`pack_rows`] has packed.
+///
+/// # Panics
+/// If the lengths differ, or they are no whole number of pairs of rows of `width`, a multiple of [`TILE`].
+pub fn interleave_rows(from: &[u32], width: usize, out: &mut [u32]) {
+    assert!(width.is_multiple_of(TILE) && from.len() == out.len() && from.len().is_multiple_of(width));
+    let pairs = from.len() / width;
+    for (q, rows) in from.chunks_exact(width).enumerate() {
+        let (even, odd) = rows.split_at(width / 2);
+        for (panel, (even, odd)) in even.chunks_exact(TILE / 2).zip(odd.chunks_exact(TILE / 2)).enumerate() {
+            let out = &mut out[(panel * pairs + q) * TILE..][..TILE];
+            #[cfg(target_arch = "x86_64")]
+            if native() {
+                // SAFETY: the CPU has the features; the slices are half a tile, half a tile and a tile long.
+                unsafe { vectors::interleave_pairs(even, odd, out) };
+                continue;
+            }
+            for ((even, odd), out) in even.iter().zip(odd).zip(out.chunks_exact_mut(2)) {
+                out[0] = even & 0xFFFF | odd << 16;
+                out[1] = even >> 16 | odd & 0xFFFF_0000;
+            }
+        }
+    }
+}
+
 /// Pairs along columns in panels (`width/32 x pairs x 32`) become pairs along rows (`width x pairs`): the transpose.
 ///
 /// # Panics
@@ -124,6 +150,21 @@ mod vectors {
         }
     }
 
+    /// Lengths: 16, 16 and 32.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn interleave_pairs(even: &[u32], odd: &[u32], out: &mut [u32]) {
+        // Number i of the even ones, then number i of the odd ones, which count from 32.
+        let order: [u16; 64] = std::array::from_fn(|lane| (lane / 2 + 32 * (lane % 2)) as u16);
+        // SAFETY: twice 32 numbers of 16 bits; then 16, 16 and 32 elements.
+        unsafe {
+            let (first, second) =
+                (_mm512_loadu_si512(order.as_ptr().cast()), _mm512_loadu_si512(order[32..].as_ptr().cast()));
+            let (even, odd) = (_mm512_loadu_si512(even.as_ptr().cast()), _mm512_loadu_si512(odd.as_ptr().cast()));
+            _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_permutex2var_epi16(even, first, odd));
+            _mm512_storeu_si512(out[16..].as_mut_ptr().cast(), _mm512_permutex2var_epi16(even, second, odd));
+        }
+    }
+
     /// All three of one length, a multiple of 16.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     pub unsafe fn interleave(even: &[f32], odd: &[f32], out: &mut [u32]) {
@@ -174,6 +215,13 @@ mod tests {
                 assert_eq!((low(pair), high(pair)), (expected(2 * q), expected(2 * q + 1)));
             }
         }
+
+        // Four of them, by way of pairs along rows.
+        let (mut rows, mut panels, mut by_rows) = (vec![9; 4 * 32], vec![9; 2 * 64], vec![9; 2 * 64]);
+        pack_rows(&from[..4 * 64], &mut rows);
+        interleave_rows(&rows, 64, &mut by_rows);
+        pack_pairs(&from[..4 * 64], 64, &mut panels);
+        assert_eq!(by_rows, panels);
 
         for pairs in [4, 16, 48] {
             let panels: Vec<u32> = (0..2 * pairs * 32).collect();
