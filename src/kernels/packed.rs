@@ -1,13 +1,13 @@
 //! Adam's moments in half the bytes: m and v as bf16 in one 32-bit word, so that a weight with its moments takes 8 bytes
 //! instead of 12. A sparse step is bound by the traffic of random rows, so bytes are time.
 //!
-//! - **w** stays f32, steps of any size add up, and the forward pass is the same; or is bf16 as well ([`super::weights`]),
-//!   6 bytes in all.
+//! - **w** is f32: steps of any size add up, and the forward pass is the same. Or it is bf16 as well, rounded at random
+//!   ([`super::weights`]): 6 bytes in all.
 //! - **m**, the upper half, is rounded to the nearest: a step replaces a tenth of it, far more than the 0.2 % it is
 //!   rounded by.
 //! - **v**, the lower half, is rounded up or down at random, the likelier the nearer: a step moves it by as little as
 //!   0.1 % of itself, which rounding to the nearest would swallow every time; random rounding keeps the mean. The
-//!   randomness is a golden-ratio sequence along the rows of a call, started by [`PackedRows::seed`].
+//!   randomness is a golden-ratio sequence along the rows of a call, started by the seed of [`PackedRows`].
 
 use super::weights::Weight;
 use super::{AdamRows, Pairs, check, portable};
