@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
 use slidebench::kernels::gemm::Product;
-use slidebench::kernels::memory::{Buffer, HugePages};
+use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
 use slidebench::kernels::roofline::thread_seconds;
 use slidebench::kernels::weights::Bf16Rows;
@@ -91,6 +91,11 @@ fn table<T: Pod + Send>(value: impl Fn(f32) -> T + Sync) -> Buffer<T> {
     table
 }
 
+/// `count` values from the start of a cache line on, as the engines keep theirs.
+fn aligned(count: usize, value: impl FnMut() -> f32) -> Aligned<f32> {
+    Aligned::from(&*std::iter::repeat_with(value).take(count).collect::<Vec<f32>>())
+}
+
 /// The output layer's state, and a batch that meets it.
 struct Tables {
     w: Buffer<f32>,
@@ -100,8 +105,8 @@ struct Tables {
     moments: Buffer<u32>,
     /// w in half the bytes.
     w16: Buffer<bf16>,
-    x: Vec<f32>,
-    dx: Vec<f32>,
+    x: Aligned<f32>,
+    dx: Aligned<f32>,
     /// Random distinct rows, `CALL` a call.
     calls: Vec<Vec<u32>>,
     /// Pairs of a call: two columns a row.
@@ -109,7 +114,7 @@ struct Tables {
     columns: Vec<u32>,
     g: Vec<f32>,
     logits: Vec<f32>,
-    gathered: Vec<f32>,
+    gathered: Aligned<f32>,
 }
 
 impl Tables {
@@ -127,14 +132,14 @@ impl Tables {
             v: table(|x| 1e-8 * x.abs()),
             moments: table(|x| pack(1e-4 * x, 1e-8 * x.abs(), 0)),
             w16: table(|x| bf16::from_f32(0.1 * x)),
-            x: (0..BATCH * WIDTH).map(|_| rng.random_range(-1.0..1.0)).collect(),
-            dx: vec![0.0; BATCH * WIDTH],
+            x: aligned(BATCH * WIDTH, || rng.random_range(-1.0..1.0)),
+            dx: aligned(BATCH * WIDTH, || 0.0),
             calls,
             starts: (0..=CALL as u32).map(|r| 2 * r).collect(),
             columns: (0..2 * CALL).map(|_| rng.random_range(0..BATCH as u32)).collect(),
             g: (0..2 * CALL).map(|_| rng.random_range(-1e-3..1e-3)).collect(),
             logits: vec![0.0; 2 * CALL],
-            gathered: vec![1e-3; GATHER * WIDTH],
+            gathered: aligned(GATHER * WIDTH, || 1e-3),
         }
     }
 }
@@ -364,9 +369,7 @@ fn products(criterion: &mut Criterion) {
     /// Labels a block, as in the engine: all operands lie in the second-level cache.
     const L: usize = 128;
     let mut rng = Pcg64Mcg::seed_from_u64(9);
-    let mut matrix = |rows: usize, columns: usize| -> Vec<f32> {
-        (0..rows * columns).map(|_| rng.random_range(-1.0..1.0)).collect()
-    };
+    let mut matrix = |rows: usize, columns: usize| aligned(rows * columns, || rng.random_range(-1.0..1.0));
     // Our engine keeps H and G by neuron, B columns a row, so that all three have rows to run along.
     let (w, h, g, h_by_sample) = (matrix(L, WIDTH), matrix(WIDTH, BATCH), matrix(L, BATCH), matrix(BATCH, WIDTH));
     let cases = [
@@ -377,7 +380,7 @@ fn products(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("gemm");
     group.throughput(Throughput::Elements((2 * BATCH * L * WIDTH) as u64));
     for (name, product) in cases {
-        let mut out = vec![0.0f32; product.m * product.n];
+        let mut out = aligned(product.m * product.n, || 0.0);
         group.bench_function(format!("{name}, ours"), |bencher| bencher.iter(|| product.run(black_box(&mut out))));
         group.bench_function(format!("{name}, crate gemm"), |bencher| {
             bencher.iter(|| crate_gemm(&product, black_box(&mut out)));

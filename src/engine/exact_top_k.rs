@@ -6,6 +6,7 @@
 use super::TopK;
 use super::common::Shards;
 use crate::kernels::gemm::{Ahead, Product};
+use crate::kernels::memory::Aligned;
 use crate::kernels::softmax::rows_above;
 use crate::kernels::weights::Weights;
 use crate::kernels::{LANES, padded};
@@ -21,9 +22,9 @@ const PARTS: usize = 4;
 #[derive(Debug, Default)]
 pub struct ExactTopK {
     /// Hidden activations, one column a sample: `stride x samples`.
-    columns: Vec<f32>,
+    columns: Aligned<f32>,
     /// A block of logits for every thread.
-    logits: Vec<f32>,
+    logits: Aligned<f32>,
     /// `parts x B x k`, best first, with the label beside.
     lists: Vec<(f32, u32)>,
     /// The k-th best score so far: `parts x samples`.

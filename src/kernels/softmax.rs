@@ -101,6 +101,15 @@ pub(crate) fn exp(x: f32) -> f32 {
     p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
+/// What turns a block's e^(z − max) into gradients: `share`·e^(max − log normaliser), or 0 where that is less than the
+/// smallest gradient that counts.
+pub fn gradient_scale(max_less_normaliser: f32, share: f32) -> f32 {
+    /// 2⁻⁶³.
+    const SMALLEST: f32 = 1.0 / (1u64 << 63) as f32;
+    let scale = exp(max_less_normaliser) * share;
+    if scale < SMALLEST { 0.0 } else { scale }
+}
+
 /// Plain loops.
 mod portable {
     use super::{GRADIENT, LANES, exp};

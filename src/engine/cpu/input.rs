@@ -11,7 +11,7 @@ use crate::data::{Batch, Input, Inputs};
 use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::kernels::gemm::Product;
-use crate::kernels::memory::HugePages;
+use crate::kernels::memory::{Aligned, HugePages};
 use crate::kernels::{Pairs, kernels};
 use crate::network::{AdamStep, Layer, Order, Rows, Training};
 use rayon::prelude::*;
@@ -45,7 +45,7 @@ pub struct InputLayer {
     parts: Vec<Part>,
     bias_gradient: Vec<f32>,
     /// Of blocks of rows, one a thread, where the input is dense.
-    gradient: Vec<f32>,
+    gradient: Aligned<f32>,
     /// Where gradients are summed sample by sample.
     sums: Option<SharedSums>,
 }
@@ -65,7 +65,7 @@ impl InputLayer {
             part,
             parts: (0..layer.inputs).step_by(part).map(|first| Part::new(part.min(layer.inputs - first))).collect(),
             bias_gradient: vec![0.0; weights.stride],
-            gradient: vec![],
+            gradient: Aligned::default(),
             sums: SharedSums::new(storage.sums),
             weights,
         })

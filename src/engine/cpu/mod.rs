@@ -4,10 +4,12 @@ pub mod deferred;
 mod entries;
 pub mod input;
 pub mod matrix;
+mod normaliser;
 pub mod optimiser;
 pub mod sums;
 
 pub use input::InputLayer;
-pub use matrix::{Bias, Matrix, Precision};
+pub use matrix::{Bias, Matrix, MatrixShards, Precision};
+pub use normaliser::log_normalisers;
 pub use optimiser::{Optimiser, Update};
 pub use sums::{Group, SharedSums, Sums};

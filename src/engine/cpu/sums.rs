@@ -8,6 +8,7 @@
 
 use super::Matrix;
 use super::Update;
+use crate::kernels::memory::Aligned;
 use crate::kernels::{Pairs, kernels};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -43,7 +44,7 @@ pub struct SharedSums {
     /// `stride` sums and a counter for each row of each group.
     cells: Vec<AtomicU32>,
     by_sample: Vec<BySample>,
-    gradients: Vec<Vec<f32>>,
+    gradients: Vec<Aligned<f32>>,
     /// Additions to rows so far, and how many of them are missing.
     pub added: u64,
     pub lost: u64,
@@ -116,11 +117,13 @@ impl SharedSums {
         self.lost += added - counted;
         let shards = weights.shards();
         let cells = &self.cells;
-        self.gradients.resize_with(groups.len(), Vec::new);
+        self.gradients.resize_with(groups.len(), Aligned::default);
         self.gradients.par_iter_mut().zip(groups).zip(&bases).for_each(|((gradient, group), &base)| {
-            gradient.clear();
-            for row in cells[base * width..][..group.pairs.rows.len() * width].chunks_exact(width) {
-                gradient.extend(row[..stride].iter().map(|cell| f32::from_bits(cell.load(Relaxed))));
+            let rows = group.pairs.rows.len();
+            gradient.resize(rows * stride, 0.0);
+            let cells = cells[base * width..][..rows * width].chunks_exact(width);
+            for (gradient, row) in gradient.chunks_exact_mut(stride).zip(cells) {
+                gradient.iter_mut().zip(row).for_each(|(g, cell)| *g = f32::from_bits(cell.load(Relaxed)));
             }
             // SAFETY: every group has a range of rows of its own.
             let state = unsafe { shards.take(group.first..group.first + group.count) };
@@ -130,7 +133,7 @@ impl SharedSums {
 
     /// Bytes of work space.
     pub fn bytes(&self) -> u64 {
-        let gradients = self.gradients.iter().map(Vec::capacity).sum::<usize>();
+        let gradients = self.gradients.iter().map(|gradient| gradient.capacity()).sum::<usize>();
         let pairs = self.by_sample.iter().map(|own| own.starts.capacity() + 2 * own.pairs.capacity()).sum::<usize>();
         4 * (self.cells.capacity() + gradients + pairs) as u64
     }

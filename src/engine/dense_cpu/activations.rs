@@ -2,7 +2,7 @@
 
 use crate::engine::exact_top_k::transpose;
 use crate::kernels::bf16::{pack_pairs, tiled};
-use crate::kernels::memory::{Buffer, HugePages};
+use crate::kernels::memory::{Aligned, Buffer, HugePages};
 use rayon::prelude::*;
 use serde::Deserialize;
 use std::io;
@@ -23,9 +23,9 @@ pub struct Activations {
     /// The width, padded.
     pub stride: usize,
     /// `samples x stride`.
-    pub rows: Vec<f32>,
+    pub rows: Aligned<f32>,
     /// `stride x samples`.
-    pub columns: Vec<f32>,
+    pub columns: Aligned<f32>,
     /// The same in bf16, where the engine computes in it.
     pub packed: Option<Packed>,
 }
@@ -34,9 +34,9 @@ pub struct Activations {
 #[derive(Debug, Default)]
 pub struct Packed {
     /// For products that sum over the width: `stride/2 x samples` pairs, in panels.
-    pub columns: Vec<u32>,
+    pub columns: Aligned<u32>,
     /// For products that sum over the samples: `samples/2 x stride` pairs, in panels.
-    pub rows: Vec<u32>,
+    pub rows: Aligned<u32>,
 }
 
 impl Activations {

@@ -8,7 +8,7 @@ use super::activations::{Activations, pad_rows, unpad_rows, zeros};
 use crate::engine::common::Shards;
 use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
-use crate::kernels::memory::Buffer;
+use crate::kernels::memory::{Aligned, Buffer};
 use crate::kernels::softmax::row_sums;
 use crate::kernels::{AdamRows, kernels};
 use crate::network::{AdamStep, Layer, Order};
@@ -131,13 +131,13 @@ impl<'a> PairScratch<'a> {
 pub struct Scratch {
     /// For every thread: a block of logits or deltas (`block x samples`), the gradient of a block (`block x stride`)
     /// and of its biases (`block`).
-    block: Vec<f32>,
-    gradient: Vec<f32>,
-    bias: Vec<f32>,
+    block: Aligned<f32>,
+    gradient: Aligned<f32>,
+    bias: Aligned<f32>,
     /// For every thread, what [`PairScratch`] holds.
-    pairs: Vec<u32>,
+    pairs: Aligned<u32>,
     /// For every chunk: `stride x samples`.
-    partials: Vec<f32>,
+    partials: Aligned<f32>,
 }
 
 impl Scratch {
@@ -147,7 +147,7 @@ impl Scratch {
     }
 }
 
-fn grow<T: Copy + Default>(buffer: &mut Vec<T>, len: usize) {
+fn grow<T: Copy + Default>(buffer: &mut Aligned<T>, len: usize) {
     if buffer.len() < len {
         buffer.resize(len, T::default());
     }

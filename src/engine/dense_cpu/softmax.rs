@@ -4,17 +4,14 @@ use super::activations::{Activations, zeros};
 use super::layer::{Block, NeuronLayer, PairScratch, Scratch};
 use crate::data::Batch;
 use crate::engine::common::Shards;
-use crate::kernels::LANES;
+use crate::engine::cpu::log_normalisers;
 use crate::kernels::bf16::tiled;
 use crate::kernels::gemm::Ahead;
-use crate::kernels::memory::Buffer;
-use crate::kernels::softmax::{exp, exp_block, exp_scale_block, scale_block};
+use crate::kernels::memory::{Aligned, Buffer};
+use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, scale_block};
 use rayon::prelude::*;
 use std::io;
 use std::ops::Range;
-
-/// 2⁻⁶³, the smallest gradient that counts.
-const SMALLEST: f32 = 1.0 / (1u64 << 63) as f32;
 
 /// What the first pass leaves for the second.
 #[derive(Debug, Default)]
@@ -25,8 +22,8 @@ pub struct Softmax {
     kept_blocks: usize,
     /// Maxima and sums by block: `blocks x samples`. The second pass finds in place of a maximum the factor that makes
     /// the kept exponentials gradients.
-    max: Vec<f32>,
-    sum: Vec<f32>,
+    max: Aligned<f32>,
+    sum: Aligned<f32>,
     /// ln of the normaliser a sample.
     log_normaliser: Vec<f32>,
     /// 1/B, or 0 for samples without labels and for padding.
@@ -109,23 +106,7 @@ impl Softmax {
     /// Adds the blocks' sums up, in block order, into the normaliser of each sample; then turns the maximum of every kept
     /// block into e^(max − ln normaliser) / B, or 0 for samples without labels and for padding.
     fn merge(&mut self, batch: &Batch, samples: usize) {
-        let (max, sum) = (&self.max, &self.sum);
-        self.log_normaliser.resize(samples, 0.0);
-        self.log_normaliser.par_chunks_mut(LANES).enumerate().for_each(|(group, out)| {
-            let lanes = |row: &'_ [f32]| -> [f32; LANES] { std::array::from_fn(|lane| row[group * LANES + lane]) };
-            let mut largest = [f32::NEG_INFINITY; LANES];
-            for max in max.chunks_exact(samples).map(lanes) {
-                largest = std::array::from_fn(|lane| largest[lane].max(max[lane]));
-            }
-            let mut total = [0.0f64; LANES];
-            for (max, sum) in max.chunks_exact(samples).map(lanes).zip(sum.chunks_exact(samples).map(lanes)) {
-                let scaled: [f32; LANES] = std::array::from_fn(|lane| sum[lane] * exp(max[lane] - largest[lane]));
-                total = std::array::from_fn(|lane| total[lane] + f64::from(scaled[lane]));
-            }
-            for (lane, out) in out.iter_mut().enumerate() {
-                *out = (f64::from(largest[lane]) + total[lane].ln()) as f32;
-            }
-        });
+        log_normalisers(&self.max, &self.sum, samples, &mut self.log_normaliser);
         self.share.clear();
         self.share.resize(samples, 0.0);
         for b in 0..batch.len() {
@@ -136,9 +117,7 @@ impl Softmax {
         let (share, log_normaliser) = (&self.share, &self.log_normaliser);
         self.max[..self.kept_blocks * samples].par_chunks_mut(samples).for_each(|max| {
             for ((max, share), log_normaliser) in max.iter_mut().zip(share).zip(log_normaliser) {
-                let scale = exp(*max - log_normaliser) * share;
-                // Below this the gradients of the whole block count as 0: see the kernels.
-                *max = if scale < SMALLEST { 0.0 } else { scale };
+                *max = gradient_scale(*max - log_normaliser, *share);
             }
         });
     }

@@ -12,6 +12,7 @@ use super::non_zeros::NonZeros;
 use super::options::Options;
 use crate::engine::EngineError;
 use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, Update};
+use crate::kernels::memory::Aligned;
 use crate::kernels::weights::Weights;
 use crate::kernels::{Pairs, kernels};
 use crate::network::{self, Rows};
@@ -53,9 +54,9 @@ struct Chunk {
     by_sample: Vec<f32>,
     /// Σ target · logit.
     target_logits: f64,
-    dx: Vec<f32>,
+    dx: Aligned<f32>,
     /// Gradients of the rows, where the input is sparse.
-    gradients: Vec<f32>,
+    gradients: Aligned<f32>,
     /// Multiplications of the logits.
     products: usize,
 }

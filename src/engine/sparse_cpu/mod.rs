@@ -23,6 +23,7 @@ use super::cpu::{InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
+use crate::kernels::memory::Aligned;
 use crate::kernels::{Kernels, choose, force, kernels};
 use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
@@ -56,8 +57,8 @@ struct Net {
     selections: Vec<Box<dyn Selection>>,
     sets: Vec<ActiveSets>,
     /// Input of each layer above the first, `B x stride`, and its gradient.
-    x: Vec<Vec<f32>>,
-    dx: Vec<Vec<f32>>,
+    x: Vec<Aligned<f32>>,
+    dx: Vec<Aligned<f32>>,
     targets: Vec<Target>,
     /// In place of the output layer's own selection when training: one set for the whole batch.
     shared: Option<(SharedSelection, Shared)>,
@@ -141,8 +142,8 @@ impl Net {
             input: InputLayer::new(&initial.layers[0], &settings.training, options.storage())?,
             touched: 0,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
-            x: layers.iter().map(|_| Vec::new()).collect(),
-            dx: layers.iter().map(|_| Vec::new()).collect(),
+            x: layers.iter().map(|_| Aligned::default()).collect(),
+            dx: layers.iter().map(|_| Aligned::default()).collect(),
             layers,
             selections,
             targets: Vec::new(),
@@ -269,7 +270,7 @@ impl Net {
                 _ => layer.update(queries, &mut self.dx[index], step),
             }
         }
-        for (dx, x) in self.dx[0].iter_mut().zip(&self.x[0]) {
+        for (dx, x) in self.dx[0].iter_mut().zip(self.x[0].iter()) {
             if *x <= 0.0 {
                 *dx = 0.0;
             }

@@ -4,33 +4,33 @@
 //! arithmetic but little memory traffic. A shared set touches only its own R rows, and its products are plain matrix
 //! products over R gathered rows, at the speed of a dense layer of R labels. Every sample sees the other samples'
 //! labels as further negatives.
+//!
+//! Two passes over chunks of rows, as `dense-cpu` makes over its blocks: the first gathers a chunk's weights and leaves
+//! maxima and sums of its exponentials; the second, with the normaliser known, makes gradients and updates the rows.
+//! Between them wait the gathered weights and, where products are dear, the exponentials; all else a thread keeps in its
+//! cache from chunk to chunk.
 
 use super::layer::Target;
 use crate::engine::common::Shards;
-use crate::engine::cpu::{Bias, Matrix, Update};
+use crate::engine::cpu::{Bias, Matrix, MatrixShards, Update, log_normalisers};
 use crate::engine::exact_top_k::transpose;
-use crate::kernels::bf16::{PairProduct, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::bf16::{Method, PairProduct, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
-use crate::kernels::softmax::{exp_block, row_sums};
+use crate::kernels::memory::Aligned;
+use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, row_sums, scale_block};
 use crate::kernels::weights::Weights;
 use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use serde::Deserialize;
+use std::sync::Mutex;
 
-/// Rows of a chunk: its gathered weights and logits stay in a core's L2 cache.
-const CHUNK: usize = 256;
+/// Rows of a chunk: what a thread works on stays in its L2 cache.
+const CHUNK: usize = 128;
 
-/// Inputs of the layer, both ways round, padded to `samples`, a multiple of the vector length.
-#[derive(Debug, Default)]
-struct Inputs {
-    samples: usize,
-    rows: Vec<f32>,
-    columns: Vec<f32>,
-    /// The same as the second operand of bf16 products.
-    packed_rows: Vec<u32>,
-    packed_columns: Vec<u32>,
-}
+/// Groups of neighbouring chunks, each of which sums the gradient of the layer's input in one place. Their number does
+/// not follow that of the threads, so neither do the sums.
+const GROUPS: usize = 32;
 
 /// What the products of a shared step are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -42,6 +42,13 @@ pub enum Products {
     Bf16,
 }
 
+impl Products {
+    /// Whether exponentials wait for the second pass: AMX multiplies faster than memory could bring them back.
+    fn keep_exponentials(self) -> bool {
+        self == Self::F32 || Method::best() != Method::Amx
+    }
+}
+
 /// Work space of a shared step.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -49,36 +56,80 @@ pub struct Shared {
     chunks: Vec<Chunk>,
     inputs: Inputs,
     batch: usize,
+    /// By chunk and sample: largest logit, sum of exponentials.
+    max: Aligned<f32>,
+    sum: Aligned<f32>,
+    /// ln of the normaliser a sample.
     log_normaliser: Vec<f32>,
+    /// 1/B, or 0 for samples without labels and for padding.
     share: Vec<f32>,
+    /// One a thread.
+    scratch: Vec<Mutex<Scratch>>,
+    /// One a group: the gradient of the layer's input, `samples x stride`.
+    partials: Aligned<f32>,
 }
 
+/// Inputs of the layer, both ways round, padded to `samples`, a multiple of the vector length.
+#[derive(Debug, Default)]
+struct Inputs {
+    samples: usize,
+    stride: usize,
+    rows: Aligned<f32>,
+    columns: Aligned<f32>,
+    /// The same as the second operand of bf16 products.
+    packed_rows: Aligned<u32>,
+    packed_columns: Aligned<u32>,
+}
+
+/// What waits between the passes, for R active neurons.
 #[derive(Debug, Default)]
 struct Chunk {
     /// Active neurons, ascending.
     neurons: Vec<u32>,
     /// The same relative to the first.
     local: Vec<u32>,
-    /// Gathered weights (`R x stride`), their gradient, logits then gradients (`R x samples`). Where products are in
-    /// bf16, the weights are scratch.
-    w: Vec<f32>,
-    dw: Vec<f32>,
-    z: Vec<f32>,
+    /// Gathered weights (`R x stride`), in f32 or as pairs of bf16 along the rows.
+    w: Aligned<f32>,
+    pairs: Aligned<u32>,
+    /// Exponentials (`R x samples`), where they are kept.
+    kept: Aligned<f32>,
     /// Bias plus correction, a row.
     bias: Vec<f32>,
-    db: Vec<f32>,
-    /// By sample: largest logit, sum of exponentials.
-    max: Vec<f32>,
-    sum: Vec<f32>,
-    /// (position in `z`, target mass, sample).
-    targets: Vec<(u32, f32, u32)>,
+    targets: Vec<Found>,
     target_logits: f64,
-    dx: Vec<f32>,
-    /// bf16 operands: weights, then gradients, both in two layouts.
-    pairs_w: Vec<u32>,
-    pairs_wt: Vec<u32>,
-    pairs_g: Vec<u32>,
-    pairs_gt: Vec<u32>,
+}
+
+/// A true label in a chunk.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    /// Position among the chunk's logits.
+    at: u32,
+    sample: u32,
+    mass: f32,
+    /// Of its neuron, which does not hold for its own sample.
+    correction: f32,
+}
+
+/// What a thread needs while a chunk passes.
+#[derive(Debug, Default)]
+struct Scratch {
+    /// Gathered weights on their way to bf16, then the gradient of the weights (`R x stride`).
+    rows: Aligned<f32>,
+    /// Logits, then their gradients (`R x samples`), and the factor a sample that makes exponentials gradients.
+    z: Aligned<f32>,
+    scale: Vec<f32>,
+    /// Gradient of the biases.
+    db: Vec<f32>,
+    /// Weights and gradients as bf16 operands.
+    w_pairs: Aligned<u32>,
+    z_pairs: Aligned<u32>,
+    z_transposed: Aligned<u32>,
+}
+
+/// The calling thread's own.
+fn of_thread(scratch: &[Mutex<Scratch>]) -> std::sync::MutexGuard<'_, Scratch> {
+    let thread = rayon::current_thread_index().expect("inside the engine's pool");
+    scratch[thread].lock().expect("no thread panics while it computes")
 }
 
 impl Shared {
@@ -103,103 +154,109 @@ impl Shared {
         corrections: &[f32],
         targets: &[Target],
     ) -> f64 {
-        let stride = weights.stride;
-        self.batch = x.len() / stride;
-        let (samples, products) = (tiled(self.batch), self.products);
-        self.inputs.fill(x, stride, samples, products);
-        self.chunks.resize_with(active.len().div_ceil(CHUNK), Chunk::default);
-        let inputs = &self.inputs;
-        self.chunks.par_iter_mut().zip(active.par_chunks(CHUNK)).zip(corrections.par_chunks(CHUNK)).for_each(
-            |((chunk, neurons), corrections)| {
-                chunk.take(neurons, weights, bias, corrections, products);
-                chunk.logits(inputs, stride, products);
-                chunk.find_targets(targets, corrections, samples);
-                chunk.max.resize(samples, 0.0);
-                chunk.sum.resize(samples, 0.0);
-                exp_block(
-                    &mut chunk.z[..neurons.len() * samples],
-                    samples,
-                    &chunk.bias,
-                    &mut chunk.max,
-                    &mut chunk.sum,
-                );
-            },
-        );
+        let Self { products, chunks, inputs, max, sum, scratch, .. } = self;
+        self.batch = x.len() / weights.stride;
+        let (samples, products) = (tiled(self.batch), *products);
+        inputs.fill(x, weights.stride, samples, products);
+        let count = active.len().div_ceil(CHUNK);
+        chunks.resize_with(count, Chunk::default);
+        scratch.resize_with(rayon::current_num_threads(), Mutex::default);
+        max.resize(count * samples, 0.0);
+        sum.resize(count * samples, 0.0);
+        let (inputs, scratch) = (&*inputs, &*scratch);
+        chunks
+            .par_iter_mut()
+            .zip(active.par_chunks(CHUNK).zip(corrections.par_chunks(CHUNK)))
+            .zip(max.par_chunks_mut(samples).zip(sum.par_chunks_mut(samples)))
+            .for_each(|((chunk, (neurons, corrections)), (max, sum))| {
+                let Scratch { rows, z, .. } = &mut *of_thread(scratch);
+                chunk.take(neurons, weights, bias, corrections, rows, products);
+                if products.keep_exponentials() {
+                    std::mem::swap(z, &mut chunk.kept);
+                }
+                chunk.logits(inputs, products, z);
+                chunk.find_targets(targets, corrections, samples, z);
+                exp_block(&mut z[..neurons.len() * samples], samples, &chunk.bias, max, sum);
+                if products.keep_exponentials() {
+                    std::mem::swap(z, &mut chunk.kept);
+                }
+            });
         self.normalise(targets)
     }
 
-    /// Merges the chunks' maxima and sums; afterwards `max` holds what turns a chunk's exponentials into gradients.
+    /// From the chunks' maxima and sums to the normaliser of each sample; returns the summed loss.
     fn normalise(&mut self, targets: &[Target]) -> f64 {
-        let (batch, samples) = (self.batch, self.inputs.samples);
+        let samples = self.inputs.samples;
         self.share.clear();
         self.share.resize(samples, 0.0);
         for &(_, sample, _) in targets {
-            self.share[sample as usize] = 1.0 / batch as f32;
+            self.share[sample as usize] = 1.0 / self.batch as f32;
         }
-        self.log_normaliser.resize(samples, 0.0);
-        let chunks = &self.chunks;
-        self.log_normaliser.par_iter_mut().with_min_len(16).enumerate().for_each(|(b, out)| {
-            let shift = chunks.iter().map(|chunk| chunk.max[b]).fold(f32::NEG_INFINITY, f32::max);
-            let total: f64 =
-                chunks.iter().map(|chunk| f64::from(chunk.sum[b]) * f64::from(chunk.max[b] - shift).exp()).sum();
-            *out = (f64::from(shift) + total.ln()) as f32;
-        });
-        let (share, log_normaliser) = (&self.share, &self.log_normaliser);
-        self.chunks.par_iter_mut().for_each(|chunk| {
-            for ((max, share), log_normaliser) in chunk.max.iter_mut().zip(share).zip(log_normaliser) {
-                *max = (*max - log_normaliser).exp() * share;
-            }
-        });
-        let normalisers: f64 = (0..batch).filter(|&b| share[b] > 0.0).map(|b| f64::from(log_normaliser[b])).sum();
+        log_normalisers(&self.max, &self.sum, samples, &mut self.log_normaliser);
+        let counted = self.log_normaliser.iter().zip(&self.share).filter(|(_, share)| **share > 0.0);
+        let normalisers: f64 = counted.map(|(&log, _)| f64::from(log)).sum();
         normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
     }
 
     /// Backward pass and optimiser step on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
     pub fn update(&mut self, weights: &mut Matrix, bias: &mut Bias, dx: &mut [f32], step: &Update) {
-        let Self { products, chunks, inputs, share, .. } = self;
-        let (samples, stride) = (inputs.samples, weights.stride);
+        let (samples, stride) = (self.inputs.samples, weights.stride);
+        let per_group = self.chunks.len().div_ceil(GROUPS).max(1);
+        let groups = self.chunks.len().div_ceil(per_group);
+        let mut partials = std::mem::take(&mut self.partials);
+        partials.resize(groups * samples * stride, 0.0);
         let shards = weights.shards();
         let (b, bm, bv) = (Shards::new(&mut bias.b), Shards::new(&mut bias.m), Shards::new(&mut bias.v));
-        chunks.par_iter_mut().for_each(|chunk| {
-            let rows = chunk.neurons.len();
-            scale_block_in_place(&mut chunk.z[..rows * samples], &chunk.max);
-            for &(at, mass, sample) in &chunk.targets {
-                chunk.z[at as usize] -= mass * share[sample as usize];
-            }
-            chunk.db.resize(rows, 0.0);
-            row_sums(&chunk.z[..rows * samples], samples, &mut chunk.db);
-            chunk.gradients(inputs, stride, *products);
-            let (first, last) = (chunk.neurons[0] as usize, chunk.neurons[rows - 1] as usize);
-            // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
-            let state = unsafe { shards.take(first..last + 1) };
-            state.row_adam(stride, &chunk.local, &chunk.dw[..rows * stride], step);
-            // SAFETY: as above.
-            let (b, bm, bv) = unsafe { (b.take(first..last + 1), bm.take(first..last + 1), bv.take(first..last + 1)) };
-            for (&row, &g) in chunk.local.iter().zip(&chunk.db) {
-                let r = row as usize;
-                step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
-            }
-        });
+        let this = &*self;
+        this.chunks.par_chunks(per_group).zip(partials.par_chunks_mut(samples * stride)).enumerate().for_each(
+            |(group, (chunks, dx))| {
+                let scratch = &mut *of_thread(&this.scratch);
+                for (i, chunk) in chunks.iter().enumerate() {
+                    this.delta(chunk, group * per_group + i, scratch);
+                    chunk.gradients(&this.inputs, this.products, scratch, dx, i > 0);
+                    chunk.step(&shards, [&b, &bm, &bv], scratch, stride, step);
+                }
+            },
+        );
         dx.par_chunks_mut(stride).enumerate().for_each(|(sample, dx)| {
             dx.fill(0.0);
-            for chunk in &*chunks {
-                (kernels().axpy)(1.0, &chunk.dx[sample * stride..][..stride], dx);
+            for partial in partials.chunks_exact(samples * stride) {
+                (kernels().axpy)(1.0, &partial[sample * stride..][..stride], dx);
             }
         });
+        self.partials = partials;
     }
-}
 
-fn scale_block_in_place(z: &mut [f32], scale: &[f32]) {
-    for z in z.chunks_exact_mut(scale.len()) {
-        for (z, s) in z.iter_mut().zip(scale) {
-            *z *= s;
+    /// The loss's gradient for the logits of the `index`-th chunk into `scratch.z`, and for its biases into `scratch.db`.
+    fn delta(&self, chunk: &Chunk, index: usize, scratch: &mut Scratch) {
+        let Scratch { z, scale, db, .. } = scratch;
+        let (rows, samples) = (chunk.neurons.len(), self.inputs.samples);
+        let size = rows * samples;
+        if self.products.keep_exponentials() {
+            z.resize(tiled(rows) * samples, 0.0);
+            scale.clear();
+            let max = &self.max[index * samples..][..samples];
+            let of_sample = max.iter().zip(&self.log_normaliser).zip(&self.share);
+            scale.extend(of_sample.map(|((max, log_normaliser), share)| gradient_scale(max - log_normaliser, *share)));
+            scale_block(&chunk.kept[..size], &mut z[..size], scale);
+        } else {
+            chunk.logits(&self.inputs, self.products, z);
+            for found in &chunk.targets {
+                z[found.at as usize] -= found.correction;
+            }
+            exp_scale_block(&mut z[..size], &chunk.bias, &self.log_normaliser, &self.share);
         }
+        for found in &chunk.targets {
+            z[found.at as usize] -= found.mass * self.share[found.sample as usize];
+        }
+        db.resize(rows, 0.0);
+        row_sums(&z[..size], samples, db);
     }
 }
 
 impl Inputs {
     fn fill(&mut self, x: &[f32], stride: usize, samples: usize, products: Products) {
-        self.samples = samples;
+        (self.samples, self.stride) = (samples, stride);
         self.rows.clear();
         self.rows.extend_from_slice(x);
         self.rows.resize(samples * stride, 0.0);
@@ -215,91 +272,70 @@ impl Inputs {
 }
 
 impl Chunk {
-    /// `z = w·xᵀ`, `R x samples`.
-    fn logits(&mut self, inputs: &Inputs, stride: usize, products: Products) {
-        let (rows, samples) = (self.neurons.len(), inputs.samples);
-        let m = tiled(rows);
-        self.z.resize(m * samples, 0.0);
-        match products {
-            Products::F32 => {
-                let dims = (rows, samples, stride);
-                Product::rows(dims, &self.w, stride, &inputs.columns, samples).run(&mut self.z);
-            }
-            Products::Bf16 => {
-                let (a, b) = (&self.pairs_w, &inputs.packed_columns);
-                let product = PairProduct { m, n: samples, pairs: stride / 2, a, b, accumulate: false };
-                product.run(&mut self.z, &mut Ahead::default());
-            }
-        }
-    }
-
-    /// From the logits' gradients in `z`: `dx = zᵀ·w` (`samples x stride`) and `dw = z·x` (`R x stride`).
-    fn gradients(&mut self, inputs: &Inputs, stride: usize, products: Products) {
-        let (rows, samples) = (self.neurons.len(), inputs.samples);
-        let m = tiled(rows);
-        self.dx.resize(samples * stride, 0.0);
-        self.dw.resize(m * stride, 0.0);
-        let z = &self.z[..rows * samples];
-        match products {
-            Products::F32 => {
-                let dims = (samples, stride, rows);
-                Product::transposed(dims, z, samples, &self.w, stride).run(&mut self.dx);
-                let dims = (rows, stride, samples);
-                Product::rows(dims, z, samples, &inputs.rows, stride).run(&mut self.dw);
-            }
-            Products::Bf16 => {
-                self.pairs_wt.resize(m * stride / 2, 0);
-                interleave_rows(&self.pairs_w, stride, &mut self.pairs_wt);
-                self.pairs_g.resize(m * samples / 2, 0);
-                self.pairs_gt.resize(m * samples / 2, 0);
-                pack_pairs(z, samples, &mut self.pairs_g);
-                transpose_pairs(&self.pairs_g, samples, &mut self.pairs_gt);
-                let (a, b) = (&self.pairs_gt, &self.pairs_wt);
-                let product = PairProduct { m: samples, n: stride, pairs: m / 2, a, b, accumulate: false };
-                product.run(&mut self.dx, &mut Ahead::default());
-                pack_rows(z, &mut self.pairs_g);
-                let (a, b) = (&self.pairs_g, &inputs.packed_rows);
-                let product = PairProduct { m, n: stride, pairs: samples / 2, a, b, accumulate: false };
-                product.run(&mut self.dw, &mut Ahead::default());
-            }
-        }
-    }
-
-    /// Gathers the weights of `neurons` as the products want them.
-    fn take(&mut self, neurons: &[u32], weights: &Matrix, bias: &Bias, corrections: &[f32], products: Products) {
+    /// Gathers the rows of `neurons`, by way of `rows`.
+    fn take(
+        &mut self,
+        neurons: &[u32],
+        weights: &Matrix,
+        bias: &Bias,
+        corrections: &[f32],
+        rows: &mut Aligned<f32>,
+        products: Products,
+    ) {
         self.neurons.clear();
         self.neurons.extend_from_slice(neurons);
         self.local.clear();
         self.local.extend(neurons.iter().map(|n| n - neurons[0]));
-        let (stride, size) = (weights.stride, neurons.len() * weights.stride);
-        let pairs = tiled(neurons.len()) * stride / 2;
-        match weights.weights() {
-            Weights::F32(w) => {
-                self.w.resize(size, 0.0);
-                (kernels().gather_rows)(w, stride, neurons, &mut self.w);
-                if products == Products::Bf16 {
-                    self.pairs_w.resize(pairs, 0);
-                    pack_rows(&self.w, &mut self.pairs_w);
-                }
-            }
-            Weights::Bf16(w) => {
-                // Rows of bf16 are rows of pairs, and a pair has the bits of an f32.
-                self.pairs_w.resize(pairs, 0);
-                let (gathered, rest) = self.pairs_w.split_at_mut(size / 2);
-                (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, cast_slice_mut(gathered));
-                rest.fill(0);
-                if products == Products::F32 {
-                    self.w.resize(size, 0.0);
-                    (kernels().bf16.widen)(cast_slice(&self.pairs_w[..size / 2]), &mut self.w);
-                }
-            }
-        }
         self.bias.clear();
         self.bias.extend(neurons.iter().zip(corrections).map(|(&n, c)| bias.b[n as usize] + c));
+        let stride = weights.stride;
+        let (size, in_pairs) = (neurons.len() * stride, tiled(neurons.len()) * stride / 2);
+        match (weights.weights(), products) {
+            (Weights::F32(w), Products::F32) => {
+                self.w.resize(size, 0.0);
+                (kernels().gather_rows)(w, stride, neurons, &mut self.w);
+            }
+            (Weights::F32(w), Products::Bf16) => {
+                rows.resize(size, 0.0);
+                (kernels().gather_rows)(w, stride, neurons, rows);
+                self.pairs.resize(in_pairs, 0);
+                pack_rows(rows, &mut self.pairs);
+            }
+            // Rows of bf16 are rows of pairs, and a pair has the bits of an f32.
+            (Weights::Bf16(w), Products::F32) => {
+                rows.resize(size / 2, 0.0);
+                (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, rows);
+                self.w.resize(size, 0.0);
+                (kernels().bf16.widen)(cast_slice(rows), &mut self.w);
+            }
+            (Weights::Bf16(w), Products::Bf16) => {
+                self.pairs.resize(in_pairs, 0);
+                let (gathered, rest) = self.pairs.split_at_mut(size / 2);
+                (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, cast_slice_mut(gathered));
+                rest.fill(0);
+            }
+        }
+    }
+
+    /// `z = w·xᵀ`, `R x samples`.
+    fn logits(&self, inputs: &Inputs, products: Products, z: &mut Aligned<f32>) {
+        let (rows, &Inputs { samples, stride, .. }) = (self.neurons.len(), inputs);
+        let m = tiled(rows);
+        z.resize(m * samples, 0.0);
+        match products {
+            Products::F32 => {
+                Product::rows((rows, samples, stride), &self.w, stride, &inputs.columns, samples).run(z);
+            }
+            Products::Bf16 => {
+                let (a, b) = (&self.pairs, &inputs.packed_columns);
+                let product = PairProduct { m, n: samples, pairs: stride / 2, a, b, accumulate: false };
+                product.run(z, &mut Ahead::default());
+            }
+        }
     }
 
     /// Finds the true labels among the chunk's logits, takes the correction off them, and sums them up for the loss.
-    fn find_targets(&mut self, targets: &[Target], corrections: &[f32], samples: usize) {
+    fn find_targets(&mut self, targets: &[Target], corrections: &[f32], samples: usize, z: &mut [f32]) {
         self.targets.clear();
         self.target_logits = 0.0;
         let (first, last) = (self.neurons[0], self.neurons[self.neurons.len() - 1]);
@@ -312,9 +348,62 @@ impl Chunk {
             }
             assert_eq!(self.neurons[row], neuron, "true labels are active");
             let at = row * samples + sample as usize;
-            self.z[at] -= corrections[row];
-            self.target_logits += f64::from(mass) * f64::from(self.z[at] + self.bias[row]);
-            self.targets.push((at as u32, mass, sample));
+            z[at] -= corrections[row];
+            self.target_logits += f64::from(mass) * f64::from(z[at] + self.bias[row]);
+            self.targets.push(Found { at: at as u32, sample, mass, correction: corrections[row] });
+        }
+    }
+
+    /// From the logits' gradients in `scratch.z`: `dx (+)= zᵀ·w` (`samples x stride`) and the weights' gradient `z·x` into
+    /// `scratch.rows` (`R x stride`).
+    fn gradients(&self, inputs: &Inputs, products: Products, scratch: &mut Scratch, dx: &mut [f32], accumulate: bool) {
+        let (rows, &Inputs { samples, stride, .. }) = (self.neurons.len(), inputs);
+        let m = tiled(rows);
+        let Scratch { rows: dw, z, w_pairs, z_pairs, z_transposed, .. } = scratch;
+        dw.resize(m * stride, 0.0);
+        let z = &z[..rows * samples];
+        match products {
+            Products::F32 => {
+                let dims = (samples, stride, rows);
+                Product::transposed(dims, z, samples, &self.w, stride).accumulating(accumulate).run(dx);
+                Product::rows((rows, stride, samples), z, samples, &inputs.rows, stride).run(dw);
+            }
+            Products::Bf16 => {
+                w_pairs.resize(m * stride / 2, 0);
+                z_pairs.resize(m * samples / 2, 0);
+                z_transposed.resize(m * samples / 2, 0);
+                interleave_rows(&self.pairs, stride, w_pairs);
+                pack_pairs(z, samples, z_pairs);
+                transpose_pairs(z_pairs, samples, z_transposed);
+                let (a, b) = (&*z_transposed, &*w_pairs);
+                PairProduct { m: samples, n: stride, pairs: m / 2, a, b, accumulate }.run(dx, &mut Ahead::default());
+                pack_rows(z, z_pairs);
+                let (a, b) = (&*z_pairs, &inputs.packed_rows);
+                let product = PairProduct { m, n: stride, pairs: samples / 2, a, b, accumulate: false };
+                product.run(dw, &mut Ahead::default());
+            }
+        }
+    }
+
+    /// The optimiser's step on the chunk's rows and biases.
+    fn step(
+        &self,
+        weights: &MatrixShards<'_>,
+        bias: [&Shards<'_, f32>; 3],
+        scratch: &Scratch,
+        stride: usize,
+        step: &Update,
+    ) {
+        let rows = self.neurons.len();
+        let range = self.neurons[0] as usize..self.neurons[rows - 1] as usize + 1;
+        // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
+        let state = unsafe { weights.take(range.clone()) };
+        state.row_adam(stride, &self.local, &scratch.rows[..rows * stride], step);
+        // SAFETY: as above.
+        let [b, m, v] = unsafe { bias.map(|shards| shards.take(range.clone())) };
+        for (&row, &g) in self.local.iter().zip(&scratch.db) {
+            let r = row as usize;
+            step.scalar(&mut b[r], &mut m[r], &mut v[r], g);
         }
     }
 }

@@ -65,13 +65,13 @@ pub fn pack_pairs(from: &[f32], width: usize, out: &mut [u32]) {
     }
 }
 
-/// Pairs along rows (`2 * pairs x width/2`) become pairs along columns in panels (`width/32 x pairs x 32`): what
-/// [`pack_pairs`] makes of the rows that [`pack_rows`] has packed.
+/// Pairs along rows (`rows x width/2`, an even number of rows) become pairs along columns, as [`pack_pairs`] makes them
+/// of the same numbers.
 ///
 /// # Panics
-/// If the lengths differ, or they are no whole number of pairs of rows of `width`, a multiple of [`TILE`].
+/// If `from` is no whole number of pairs of rows, or `width` no multiple of [`TILE`], or the lengths differ.
 pub fn interleave_rows(from: &[u32], width: usize, out: &mut [u32]) {
-    assert!(width.is_multiple_of(TILE) && from.len() == out.len() && from.len().is_multiple_of(width));
+    assert!(width.is_multiple_of(TILE) && from.len().is_multiple_of(width) && from.len() == out.len());
     let pairs = from.len() / width;
     for (q, rows) in from.chunks_exact(width).enumerate() {
         let (even, odd) = rows.split_at(width / 2);
@@ -79,7 +79,7 @@ pub fn interleave_rows(from: &[u32], width: usize, out: &mut [u32]) {
             let out = &mut out[(panel * pairs + q) * TILE..][..TILE];
             #[cfg(target_arch = "x86_64")]
             if native() {
-                // SAFETY: the CPU has the features; the slices are half a tile, half a tile and a tile long.
+                // SAFETY: the CPU has the features; lengths are TILE / 2 and TILE.
                 unsafe { vectors::interleave_pairs(even, odd, out) };
                 continue;
             }
@@ -133,6 +133,31 @@ mod vectors {
         }
     }
 
+    /// Lengths: 16, 16 and 32.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn interleave_pairs(even: &[u32], odd: &[u32], out: &mut [u32]) {
+        let (low, high) = (const { order_of(0) }, const { order_of(16) });
+        // SAFETY: as many elements as the lengths say.
+        unsafe {
+            let (even, odd) = (_mm512_loadu_si512(even.as_ptr().cast()), _mm512_loadu_si512(odd.as_ptr().cast()));
+            for (order, at) in [(low, 0), (high, 16)] {
+                let order = _mm512_loadu_si512(order.as_ptr().cast());
+                _mm512_storeu_si512(out.as_mut_ptr().add(at).cast(), _mm512_permutex2var_epi16(even, order, odd));
+            }
+        }
+    }
+
+    /// Lanes 2i and 2i + 1 take number `first + i` of the even and of the odd row, which is 32 further on.
+    const fn order_of(first: u16) -> [u16; 32] {
+        let mut order = [0; 32];
+        let mut lane = 0;
+        while lane < 32 {
+            order[lane] = first + lane as u16 / 2 + 32 * (lane as u16 % 2);
+            lane += 1;
+        }
+        order
+    }
+
     /// `pairs x 32` to `32 x pairs`, `pairs` a multiple of 16.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn transpose(from: &[u32], pairs: usize, out: &mut [u32]) {
@@ -147,21 +172,6 @@ mod vectors {
                     _mm512_storeu_si512(out.as_mut_ptr().add(i * pairs + q).cast(), column);
                 }
             }
-        }
-    }
-
-    /// Lengths: 16, 16 and 32.
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub unsafe fn interleave_pairs(even: &[u32], odd: &[u32], out: &mut [u32]) {
-        // Number i of the even ones, then number i of the odd ones, which count from 32.
-        let order: [u16; 64] = std::array::from_fn(|lane| (lane / 2 + 32 * (lane % 2)) as u16);
-        // SAFETY: twice 32 numbers of 16 bits; then 16, 16 and 32 elements.
-        unsafe {
-            let (first, second) =
-                (_mm512_loadu_si512(order.as_ptr().cast()), _mm512_loadu_si512(order[32..].as_ptr().cast()));
-            let (even, odd) = (_mm512_loadu_si512(even.as_ptr().cast()), _mm512_loadu_si512(odd.as_ptr().cast()));
-            _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_permutex2var_epi16(even, first, odd));
-            _mm512_storeu_si512(out[16..].as_mut_ptr().cast(), _mm512_permutex2var_epi16(even, second, odd));
         }
     }
 
@@ -216,12 +226,13 @@ mod tests {
             }
         }
 
-        // Four of them, by way of pairs along rows.
-        let (mut rows, mut panels, mut by_rows) = (vec![9; 4 * 32], vec![9; 2 * 64], vec![9; 2 * 64]);
-        pack_rows(&from[..4 * 64], &mut rows);
-        interleave_rows(&rows, 64, &mut by_rows);
-        pack_pairs(&from[..4 * 64], 64, &mut panels);
-        assert_eq!(by_rows, panels);
+        // The same numbers paired along rows first.
+        let from = &from[..2 * 64 * 2];
+        let (mut rows, mut direct, mut turned) = (vec![0; 128], vec![0; 128], vec![9; 128]);
+        pack_rows(from, &mut rows);
+        pack_pairs(from, 64, &mut direct);
+        interleave_rows(&rows, 64, &mut turned);
+        assert_eq!(turned, direct);
 
         for pairs in [4, 16, 48] {
             let panels: Vec<u32> = (0..2 * pairs * 32).collect();

@@ -18,6 +18,17 @@ fn rows_ahead(width: usize, bytes: usize) -> usize {
     (AHEAD_BYTES / (width * bytes)).max(4)
 }
 
+/// Prefetches the rows that come before the first one a loop over `rows` prefetches: short lists would else wait for a
+/// good part of their rows.
+#[inline(always)]
+fn first_rows<V: Vector>(rows: &[u32], ahead: usize, width: usize, prefetch: impl Fn(usize, usize)) {
+    for &row in &rows[..ahead.min(rows.len())] {
+        for vector in 0..width / V::LANES {
+            prefetch(row as usize * width, vector);
+        }
+    }
+}
+
 /// The rows, each with the one to prefetch meanwhile. The last rows prefetch themselves, which costs nothing.
 #[inline(always)]
 pub(super) fn with_next(rows: &[u32], ahead: usize) -> impl Iterator<Item = (usize, usize)> {
@@ -86,8 +97,9 @@ pub(super) unsafe fn load_ahead<V: Vector, W: Element, const N: usize>(from: *co
 pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!((x.len(), out.len()), (width, rows.len()));
-    let w = w.as_ptr();
-    for ((row, next), out) in with_next(rows, rows_ahead(width, size_of::<f32>())).zip(out) {
+    let (w, ahead) = (w.as_ptr(), rows_ahead(width, size_of::<f32>()));
+    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
+    for ((row, next), out) in with_next(rows, ahead).zip(out) {
         *out = row_dot::<V, f32, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
     }
 }
@@ -102,10 +114,14 @@ unsafe fn row_dot<V: Vector, W: Element, const AHEAD: bool>(
 ) -> f32 {
     let mut sums = [V::splat(0.0); 2];
     by_blocks!(V, width, |N, at| {
-        let weights: [V; N] = if AHEAD { load_ahead(w.add(at), next.wrapping_add(at)) } else { load_block(w.add(at)) };
-        for (j, weight) in weights.into_iter().enumerate() {
-            sums[j % 2] = weight.mul_add(V::load(x.add(at + j * V::LANES)), sums[j % 2]);
-        }
+        unrolled!(N, |j| {
+            if AHEAD {
+                prefetch_vector::<V, W>(next.wrapping_add(at), j);
+            }
+            let column = at + j * V::LANES;
+            let weight: V = W::load(w.add(column));
+            sums[j % 2] = weight.mul_add(V::load(x.add(column)), sums[j % 2]);
+        });
     });
     sums[0].add(sums[1]).sum()
 }
@@ -120,8 +136,9 @@ pub(super) unsafe fn row_sum<V: Vector, W: Element>(
 ) {
     check::rows(rows, width, w.len());
     assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
-    let (w, out) = (w.as_ptr(), out.as_mut_ptr());
-    for ((row, next), &coefficient) in with_next(rows, rows_ahead(width, size_of::<W>())).zip(coefficients) {
+    let (w, out, ahead) = (w.as_ptr(), out.as_mut_ptr(), rows_ahead(width, size_of::<W>()));
+    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
+    for ((row, next), &coefficient) in with_next(rows, ahead).zip(coefficients) {
         let coefficient = V::splat(coefficient);
         by_blocks!(V, width, |N, at| {
             let block: [V; N] = load_ahead(w.add(row * width + at), w.wrapping_add(next * width + at));
@@ -137,14 +154,14 @@ pub(super) unsafe fn row_sum<V: Vector, W: Element>(
 pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!(out.len(), rows.len() * width);
-    let w = w.as_ptr();
-    for ((row, next), out) in with_next(rows, rows_ahead(width, size_of::<f32>())).zip(out.chunks_exact_mut(width)) {
-        by_blocks!(V, width, |N, at| {
-            let block: [V; N] = load_ahead(w.add(row * width + at), w.wrapping_add(next * width + at));
-            for (j, vector) in block.into_iter().enumerate() {
-                vector.store(out.as_mut_ptr().add(at + j * V::LANES));
-            }
-        });
+    let (w, ahead) = (w.as_ptr(), rows_ahead(width, size_of::<f32>()));
+    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
+    for ((row, next), out) in with_next(rows, ahead).zip(out.chunks_exact_mut(width)) {
+        // Vector by vector: a block of loads before its stores leaves the queues of both half empty, for a quarter more time.
+        for j in 0..width / V::LANES {
+            prefetch_vector::<V, f32>(w.wrapping_add(next * width), j);
+            V::load(w.add(row * width + j * V::LANES)).store(out.as_mut_ptr().add(j * V::LANES));
+        }
     }
 }
 
@@ -160,8 +177,9 @@ pub(super) unsafe fn row_adam<V: Vector, R: Rows>(
     assert_eq!(gradients.len(), rows.len() * width);
     let mut noise = state.seed();
     let (state, adam) = (state.state(), Adam::<V>::new(step));
-    let rows = with_next(rows, rows_ahead(width, R::State::BYTES));
-    for ((row, next), gradient) in rows.zip(gradients.chunks_exact(width)) {
+    let ahead = rows_ahead(width, R::State::BYTES);
+    first_rows::<V>(rows, ahead, width, |at, j| state.wrapping_add(at).prefetch::<V>(j));
+    for ((row, next), gradient) in with_next(rows, ahead).zip(gradients.chunks_exact(width)) {
         by_blocks!(V, width, |N, at| {
             let (state, ahead) = (state.wrapping_add(row * width + at), state.wrapping_add(next * width + at));
             let gradient: [V; N] = load_block(gradient.as_ptr().add(at));
@@ -200,8 +218,9 @@ pub(super) unsafe fn pair_dots<V: Vector, W: Element>(
     if !check::pairs(pairs, width, w.len(), x.len(), out.len()) {
         return;
     }
-    let (w, x) = (w.as_ptr(), x.as_ptr());
-    for ((row, next), range) in with_next(pairs.rows, rows_ahead(width, size_of::<W>())).zip(pairs.ranges()) {
+    let (w, x, ahead) = (w.as_ptr(), x.as_ptr(), rows_ahead(width, size_of::<W>()));
+    first_rows::<V>(pairs.rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
+    for ((row, next), range) in with_next(pairs.rows, ahead).zip(pairs.ranges()) {
         let (row, next) = (w.add(row * width), w.wrapping_add(next * width));
         let (columns, out) = (&pairs.columns[range.clone()], &mut out[range]);
         let mut each = columns.iter().zip(out);
@@ -248,7 +267,9 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
 ) {
     let mut noise = state.seed();
     let (state, adam) = (state.state(), Adam::<V>::new(step));
-    for ((row, next), range) in with_next(pairs.rows, rows_ahead(width, R::State::BYTES)).zip(pairs.ranges()) {
+    let ahead = rows_ahead(width, R::State::BYTES);
+    first_rows::<V>(pairs.rows, ahead, width, |at, j| state.wrapping_add(at).prefetch::<V>(j));
+    for ((row, next), range) in with_next(pairs.rows, ahead).zip(pairs.ranges()) {
         let (columns, g) = (&pairs.columns[range.clone()], &g[range]);
         by_blocks!(V, width, |N, at| {
             let (state, ahead) = (state.wrapping_add(row * width + at), state.wrapping_add(next * width + at));
