@@ -284,6 +284,12 @@ fn hidden_layers_skip_neurons_and_learn() {
         assert!(flops < 0.9 * every, "{hidden}: {flops} of {every}");
         assert!(losses[24] < 0.9 * losses[0], "{hidden}: {losses:?}");
     }
+    // How many computed is counted: a count, or what the tables yield, of 64; where all do, nothing.
+    let hidden_active = |hidden: &str| train_on(&problem, "sparse-cpu:all", hidden, 2, 3).stats.active.unwrap().hidden;
+    assert_eq!(hidden_active("hidden = { selection = \"top-k\", count = 16 }"), Some(16.0));
+    assert_eq!(hidden_active(""), None);
+    let retrieved = hidden_active(lsh).unwrap();
+    assert!((1.0..64.0).contains(&retrieved), "{retrieved}");
     // Two hidden neurons a sample leave the output layer, all of which computes, at most 2 of 64 products.
     let (_, few) = epochs("hidden = { selection = \"top-k\", count = 2 }");
     assert!(few < 0.4 * every, "{few} of {every}");

@@ -238,6 +238,7 @@ impl Trial<'_, '_> {
             row.candidates = Some(active.candidates);
             row.distinct = Some(active.distinct);
             row.recall = active.recall;
+            row.hidden_active = active.hidden;
         }
     }
 

@@ -140,10 +140,12 @@ pub fn work(study: &Study, id: &str) -> Option<Table> {
         let median = |figure: &dyn Fn(&Row) -> Option<f64>| contestant.last(figure).map(|spread| spread.median);
         let whole = |value: f64| if value >= 100.0 { thousands(value.round() as i64) } else { number(value) };
         let active = median(&|row| row.active_mean).map(|mean| {
-            match (median(&|row| row.active_p5), median(&|row| row.active_p95)) {
+            let output = match (median(&|row| row.active_p5), median(&|row| row.active_p95)) {
                 (Some(p5), Some(p95)) => format!("{} ({} to {})", whole(mean), whole(p5), whole(p95)),
                 _ => whole(mean),
-            }
+            };
+            let hidden = median(&|row| row.hidden_active).map(|hidden| format!(", hidden {}", whole(hidden)));
+            output + &hidden.unwrap_or_default()
         });
         let origins = [&|row: &Row| row.active_labels, &|row: &Row| row.active_selected, &|row: &Row| row.active_fill]
             as [&dyn Fn(&Row) -> Option<f64>; 3];

@@ -64,6 +64,8 @@ struct Net {
     shared: Option<(SharedSelection, Shared)>,
     /// Whether output neurons that were not active are updated as well.
     dense_rows: bool,
+    /// Whether hidden layers above the first skip neurons.
+    skips_hidden: bool,
 }
 
 /// What a forward pass is for.
@@ -91,6 +93,8 @@ struct Totals {
     fill: u64,
     candidates: u64,
     distinct: u64,
+    /// Active neurons of hidden layers; none where these compute all.
+    hidden: Option<u64>,
 }
 
 impl SparseCpu {
@@ -139,6 +143,7 @@ impl Net {
         Ok(Self {
             shared,
             dense_rows: options.output_rows == Rows::Dense,
+            skips_hidden: options.skips_hidden(),
             input: InputLayer::new(&initial.layers[0], &settings.training, options.storage())?,
             touched: 0,
             sets: layers.iter().map(|layer| ActiveSets::new(layer.weights.rows)).collect(),
@@ -477,6 +482,11 @@ impl Totals {
                 _ => work(layer.products(), layer.moved(), &layer.weights),
             }
         }
+        if net.skips_hidden {
+            let active =
+                net.sets[..last].iter().flat_map(|sets| sets.counts()).map(|counts| u64::from(counts.active()));
+            *self.hidden.get_or_insert(0) += active.sum::<u64>();
+        }
         work(batch.entries() * net.input.weights.width, net.touched, &net.input.weights);
         if let Some((selection, shared)) = &net.shared {
             self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
@@ -514,6 +524,7 @@ impl Totals {
             candidates: mean(self.candidates),
             distinct: self.distinct as f64 / self.stats.steps as f64,
             recall: None,
+            hidden: self.hidden.map(mean),
         });
         self.stats
     }

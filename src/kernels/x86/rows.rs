@@ -157,11 +157,10 @@ pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32
     let (w, ahead) = (w.as_ptr(), rows_ahead(width, size_of::<f32>()));
     first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
     for ((row, next), out) in with_next(rows, ahead).zip(out.chunks_exact_mut(width)) {
-        // Vector by vector: a block of loads before its stores leaves the queues of both half empty, for a quarter more time.
         for j in 0..width / V::LANES {
             prefetch_vector::<V, f32>(w.wrapping_add(next * width), j);
-            V::load(w.add(row * width + j * V::LANES)).store(out.as_mut_ptr().add(j * V::LANES));
         }
+        w.add(row * width).copy_to_nonoverlapping(out.as_mut_ptr(), width);
     }
 }
 
