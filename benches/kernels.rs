@@ -4,8 +4,9 @@
 //! times by criterion. Row kernels work on random rows of tables the size of Amazon-670K's output layer, far larger
 //! than caches, and one thread runs them.
 
-use bytemuck::Pod;
+use bytemuck::{Pod, cast_slice};
 use criterion::{BatchSize, Criterion, Throughput};
+use half::bf16;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
@@ -13,6 +14,7 @@ use slidebench::kernels::gemm::Product;
 use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
 use slidebench::kernels::roofline::thread_seconds;
+use slidebench::kernels::weights::Bf16Rows;
 use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
 use slidebench::lsh::{Family, Hasher, LshSettings, Tables as HashTables};
 use slidebench::network::{AdamStep, Training};
@@ -101,6 +103,8 @@ struct Tables {
     v: Buffer<f32>,
     /// m and v in one word.
     moments: Buffer<u32>,
+    /// w in half the bytes.
+    w16: Buffer<bf16>,
     x: Aligned<f32>,
     dx: Aligned<f32>,
     /// Random distinct rows, `CALL` a call.
@@ -127,6 +131,7 @@ impl Tables {
             m: table(|x| 1e-4 * x),
             v: table(|x| 1e-8 * x.abs()),
             moments: table(|x| pack(1e-4 * x, 1e-8 * x.abs(), 0)),
+            w16: table(|x| bf16::from_f32(0.1 * x)),
             x: aligned(BATCH * WIDTH, || rng.random_range(-1.0..1.0)),
             dx: aligned(BATCH * WIDTH, || 0.0),
             calls,
@@ -139,39 +144,39 @@ impl Tables {
     }
 }
 
-/// A row kernel: its name, bytes of table it moves a weight, and a call on the `n`-th list of rows.
+/// A row kernel: its name, the tables it works on, and a call on the `n`-th list of rows.
 struct RowKernel {
     name: &'static str,
     /// Whether it writes what it reads.
     updates: bool,
-    /// Bytes of tables a weight.
-    width: usize,
+    /// Bytes a weight, table by table.
+    tables: &'static [usize],
     call: fn(&Kernels, &mut Tables, usize),
 }
 
 impl RowKernel {
     fn bytes(&self) -> usize {
-        CALL * WIDTH * self.width * if self.updates { 2 } else { 1 }
+        CALL * WIDTH * self.tables.iter().sum::<usize>() * if self.updates { 2 } else { 1 }
     }
 }
 
-const ROW_KERNELS: [RowKernel; 7] = [
+const ROW_KERNELS: [RowKernel; 11] = [
     RowKernel {
         name: "row_dots",
         updates: false,
-        width: 4,
+        tables: &[4],
         call: |k, t, n| (k.row_dots)(&t.w, WIDTH, &t.calls[n], &t.x[..WIDTH], &mut t.logits[..CALL]),
     },
     RowKernel {
         name: "row_sum",
         updates: false,
-        width: 4,
+        tables: &[4],
         call: |k, t, n| (k.row_sum)(&t.w, WIDTH, &t.calls[n], &t.g[..CALL], &mut t.dx[..WIDTH]),
     },
     RowKernel {
         name: "gather_rows",
         updates: false,
-        width: 4,
+        tables: &[4],
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 (k.gather_rows)(&t.w, WIDTH, rows, &mut t.gathered[..rows.len() * WIDTH]);
@@ -181,7 +186,7 @@ const ROW_KERNELS: [RowKernel; 7] = [
     RowKernel {
         name: "pair_dots",
         updates: false,
-        width: 4,
+        tables: &[4],
         call: |k, t, n| {
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
             (k.pair_dots)(&t.w, &t.x, WIDTH, pairs, &mut t.logits);
@@ -190,7 +195,7 @@ const ROW_KERNELS: [RowKernel; 7] = [
     RowKernel {
         name: "row_adam",
         updates: true,
-        width: 12,
+        tables: &[4, 4, 4],
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 let state = AdamRows { w: &mut t.w, m: &mut t.m, v: &mut t.v };
@@ -201,7 +206,7 @@ const ROW_KERNELS: [RowKernel; 7] = [
     RowKernel {
         name: "pair_update",
         updates: true,
-        width: 12,
+        tables: &[4, 4, 4],
         call: |k, t, n| {
             let state = AdamRows { w: &mut t.w, m: &mut t.m, v: &mut t.v };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -211,11 +216,50 @@ const ROW_KERNELS: [RowKernel; 7] = [
     RowKernel {
         name: "packed pair_update",
         updates: true,
-        width: 8,
+        tables: &[4, 4],
         call: |k, t, n| {
             let state = PackedRows { w: &mut t.w, moments: &mut t.moments, seed: n as u32 };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
             (k.packed.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.g, step());
+        },
+    },
+    RowKernel {
+        name: "bf16 gather_rows",
+        updates: false,
+        tables: &[2],
+        call: |k, t, n| {
+            for rows in t.calls[n].chunks(GATHER) {
+                (k.gather_rows)(cast_slice(&t.w16), WIDTH / 2, rows, &mut t.gathered[..rows.len() * WIDTH / 2]);
+            }
+        },
+    },
+    RowKernel {
+        name: "bf16 pair_dots",
+        updates: false,
+        tables: &[2],
+        call: |k, t, n| {
+            let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
+            (k.bf16.pair_dots)(&t.w16, &t.x, WIDTH, pairs, &mut t.logits);
+        },
+    },
+    RowKernel {
+        name: "bf16 pair_update",
+        updates: true,
+        tables: &[2, 4, 4],
+        call: |k, t, n| {
+            let state = Bf16Rows { w: &mut t.w16, m: &mut t.m, v: &mut t.v, seed: n as u32 };
+            let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
+            (k.bf16.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.g, step());
+        },
+    },
+    RowKernel {
+        name: "bf16 packed pair_update",
+        updates: true,
+        tables: &[2, 4],
+        call: |k, t, n| {
+            let state = PackedRows { w: &mut t.w16[..], moments: &mut t.moments, seed: n as u32 };
+            let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
+            (k.bf16.packed.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.g, step());
         },
     },
 ];
@@ -247,29 +291,28 @@ fn shares(tables: &mut Tables) {
             let (rate, ratio) = (median(&mut rates), median(&mut ratios));
             let rows = rate * 1e3 * CALL as f64 / kernel.bytes() as f64;
             let (set, kernel, ratio) = (set.name, kernel.name, 100.0 * ratio);
-            println!("  {set:9} {kernel:20} {rows:6.1} M rows/s {rate:6.1} GB/s  {ratio:4.0} %");
+            println!("  {set:9} {kernel:23} {rows:6.1} M rows/s {rate:6.1} GB/s  {ratio:4.0} %");
         }
     }
 }
 
-/// GB/s of the best set's probe at its best prefetch distance, over the tables that the kernel touches (a machine whose
-/// caches hold a part of one table holds less of three) and other rows.
+/// GB/s of the best set's probe at its best prefetch distance, over as many tables as the kernel touches, of rows as
+/// long (a machine whose caches hold a part of one table holds less of three), and other rows.
 fn ceiling(tables: &mut Tables, n: usize, kernel: &RowKernel) -> f64 {
     let probes = all_supported()[0].probes;
-    let count = kernel.width.div_ceil(size_of::<f32>());
     let mut best = 0.0;
     for (i, ahead) in [0, 32, 64].into_iter().enumerate() {
         let rows = &tables.calls[(n + 20 * (i + 1)) % tables.calls.len()];
         let begin = thread_seconds();
-        for table in [&mut tables.w, &mut tables.m, &mut tables.v].into_iter().take(count) {
+        for (table, bytes) in [&mut tables.w, &mut tables.m, &mut tables.v].into_iter().zip(kernel.tables) {
+            let width = WIDTH * bytes / size_of::<f32>();
             if kernel.updates {
-                (probes.change_rows)(table, WIDTH, rows, ahead);
+                (probes.change_rows)(table, width, rows, ahead);
             } else {
-                black_box((probes.read_rows)(table, WIDTH, rows, ahead));
+                black_box((probes.read_rows)(table, width, rows, ahead));
             }
         }
-        let bytes = count * CALL * WIDTH * size_of::<f32>() * if kernel.updates { 2 } else { 1 };
-        best = f64::max(best, bytes as f64 / (thread_seconds() - begin) / 1e9);
+        best = f64::max(best, kernel.bytes() as f64 / (thread_seconds() - begin) / 1e9);
     }
     best
 }

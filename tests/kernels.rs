@@ -3,8 +3,10 @@
 //! Sums are compared with a bound that scales with the sum of magnitudes, since the sets add in different orders;
 //! everything element-wise within 1e-6 relative.
 
+use half::bf16;
 use proptest::prelude::*;
 use slidebench::kernels::packed::{PackedRows, pack, unpack};
+use slidebench::kernels::weights::{Bf16Rows, Weight};
 use slidebench::kernels::{AdamRows, Kernels, LANES, Pairs, all_supported, choose, padded, portable};
 use slidebench::network::{AdamStep, Training};
 
@@ -62,34 +64,145 @@ impl State {
     }
 }
 
+/// A state that is rounded when it is stored.
+trait Rounded: Clone {
+    /// What is rounded: w, m, v.
+    const ROUNDS: [bool; 3];
+
+    fn new(state: &State) -> Self;
+    fn widened(&self) -> State;
+    fn row_adam_by(&mut self, set: &Kernels, seed: u32, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep);
+    fn pair_update(&mut self, set: &Kernels, seed: u32, update: &PairUpdate<'_>, dx: Option<&mut [f32]>);
+
+    fn row_adam(&mut self, set: &Kernels, seed: u32, width: usize, rows: &[u32], gradients: &[f32]) {
+        self.row_adam_by(set, seed, width, rows, gradients, step());
+    }
+
+    /// What is not rounded to `absolute`; what is, to a unit in the last place of bf16, and nearly all the same.
+    fn assert_close(&self, other: &Self, absolute: f32, what: &str) {
+        let parts = |state: State| [state.w, state.m, state.v];
+        let both = parts(self.widened()).into_iter().zip(parts(other.widened()));
+        for ((part, (a, b)), rounds) in "wmv".chars().zip(both).zip(Self::ROUNDS) {
+            if !rounds {
+                assert_close(&a, &b, absolute, &format!("{what} {part}"));
+                continue;
+            }
+            let mut apart = 0;
+            for (a, b) in a.iter().zip(&b) {
+                assert!((a - b).abs() <= b.abs() / 127.0 + absolute, "{what} {part}: {a} is not {b}");
+                apart += usize::from(a != b);
+            }
+            assert!(apart <= a.len() / 100 + 2, "{what}: {apart} of {part} differ");
+        }
+    }
+}
+
+/// Arguments of `pair_update`.
+struct PairUpdate<'a> {
+    x: &'a [f32],
+    width: usize,
+    pairs: Pairs<'a>,
+    g: &'a [f32],
+}
+
 /// [`State`] with packed moments.
 #[derive(Clone)]
-struct PackedState {
-    w: Vec<f32>,
+struct PackedState<W> {
+    w: Vec<W>,
     moments: Vec<u32>,
 }
 
-impl PackedState {
-    fn new(state: &State) -> Self {
+impl<W: Weight> PackedState<W> {
+    fn pack(state: &State) -> Self {
         let moments = state.m.iter().zip(&state.v).map(|(&m, &v)| pack(m, v, 0)).collect();
-        Self { w: state.w.clone(), moments }
+        Self { w: state.w.iter().map(|&w| W::round(w, 0)).collect(), moments }
     }
 
-    fn rows(&mut self, seed: u32) -> PackedRows<'_> {
+    fn unpack(&self) -> State {
+        let (m, v) = self.moments.iter().map(|&word| unpack(word)).unzip();
+        State { w: self.w.iter().map(|w| w.widen()).collect(), m, v }
+    }
+
+    fn rows(&mut self, seed: u32) -> PackedRows<'_, W> {
         PackedRows { w: &mut self.w, moments: &mut self.moments, seed }
     }
+}
 
-    /// Weights to `absolute`; moments to a unit in the last place of bf16, and nearly all the same.
-    fn assert_close(&self, other: &Self, absolute: f32, what: &str) {
-        assert_close(&self.w, &other.w, absolute, &format!("{what} w"));
-        let mut apart = 0;
-        for (&a, &b) in self.moments.iter().zip(&other.moments) {
-            let ((m, v), (other_m, other_v)) = (unpack(a), unpack(b));
-            assert!((m - other_m).abs() <= other_m.abs() / 127.0 + absolute, "{what} m: {m} is not {other_m}");
-            assert!((v - other_v).abs() <= other_v / 127.0 + absolute, "{what} v: {v} is not {other_v}");
-            apart += usize::from(a != b);
-        }
-        assert!(apart <= self.moments.len() / 100 + 2, "{what}: {apart} moments differ");
+impl Rounded for PackedState<f32> {
+    const ROUNDS: [bool; 3] = [false, true, true];
+
+    fn new(state: &State) -> Self {
+        Self::pack(state)
+    }
+
+    fn widened(&self) -> State {
+        self.unpack()
+    }
+
+    fn row_adam_by(&mut self, set: &Kernels, seed: u32, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+        (set.packed.row_adam)(self.rows(seed), width, rows, gradients, step);
+    }
+
+    fn pair_update(&mut self, set: &Kernels, seed: u32, update: &PairUpdate<'_>, dx: Option<&mut [f32]>) {
+        let PairUpdate { x, width, pairs, g } = *update;
+        (set.packed.pair_update)(self.rows(seed), x, dx, width, pairs, g, step());
+    }
+}
+
+impl Rounded for PackedState<bf16> {
+    const ROUNDS: [bool; 3] = [true; 3];
+
+    fn new(state: &State) -> Self {
+        Self::pack(state)
+    }
+
+    fn widened(&self) -> State {
+        self.unpack()
+    }
+
+    fn row_adam_by(&mut self, set: &Kernels, seed: u32, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+        (set.bf16.packed.row_adam)(self.rows(seed), width, rows, gradients, step);
+    }
+
+    fn pair_update(&mut self, set: &Kernels, seed: u32, update: &PairUpdate<'_>, dx: Option<&mut [f32]>) {
+        let PairUpdate { x, width, pairs, g } = *update;
+        (set.bf16.packed.pair_update)(self.rows(seed), x, dx, width, pairs, g, step());
+    }
+}
+
+/// [`State`] with weights in bf16.
+#[derive(Clone)]
+struct Bf16State {
+    w: Vec<bf16>,
+    m: Vec<f32>,
+    v: Vec<f32>,
+}
+
+impl Bf16State {
+    fn rows(&mut self, seed: u32) -> Bf16Rows<'_> {
+        Bf16Rows { w: &mut self.w, m: &mut self.m, v: &mut self.v, seed }
+    }
+}
+
+impl Rounded for Bf16State {
+    const ROUNDS: [bool; 3] = [true, false, false];
+
+    fn new(state: &State) -> Self {
+        let State { w, m, v } = state.clone();
+        Self { w: w.into_iter().map(bf16::from_f32).collect(), m, v }
+    }
+
+    fn widened(&self) -> State {
+        State { w: self.w.iter().map(|w| w.to_f32()).collect(), m: self.m.clone(), v: self.v.clone() }
+    }
+
+    fn row_adam_by(&mut self, set: &Kernels, seed: u32, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+        (set.bf16.row_adam)(self.rows(seed), width, rows, gradients, step);
+    }
+
+    fn pair_update(&mut self, set: &Kernels, seed: u32, update: &PairUpdate<'_>, dx: Option<&mut [f32]>) {
+        let PairUpdate { x, width, pairs, g } = *update;
+        (set.bf16.pair_update)(self.rows(seed), x, dx, width, pairs, g, step());
     }
 }
 
@@ -226,30 +339,68 @@ proptest! {
     }
 
     #[test]
-    fn packed_updates_agree_at_any_width(
+    fn rounded_updates_agree_at_any_width(
         width in (1usize..=17).prop_map(|n| n * LANES), count in 0usize..40, columns in 1usize..20, seed: u64,
     ) {
         let values = &mut Values(seed);
         let total = 41;
-        let state = PackedState::new(&State::new(values, total * width));
+        let state = State::new(values, total * width);
         let (rows, starts, met) = random_pairs(values, count, total, columns, 3);
         let pairs = Pairs { rows: &rows, starts: &starts, columns: &met };
         let (x, dx, g) = (values.floats(columns * width), values.floats(columns * width), values.floats(met.len()));
+        let update = PairUpdate { x: &x, width, pairs, g: &g };
         let gradients = values.floats(count * width);
-        let run = |set: &Kernels| {
-            let (mut by_row, mut by_pair, mut without, mut dx) = (state.clone(), state.clone(), state.clone(), dx.clone());
-            (set.packed.row_adam)(by_row.rows(5), width, &rows, &gradients, step());
-            (set.packed.pair_update)(by_pair.rows(6), &x, Some(&mut dx), width, pairs, &g, step());
-            (set.packed.pair_update)(without.rows(6), &x, None, width, pairs, &g, step());
-            (dx, [by_row, by_pair, without])
-        };
-        let (expected_dx, expected) = run(REFERENCE);
-        for set in all_supported() {
-            let (dx, got) = run(set);
-            assert_close(&dx, &expected_dx, 1e-5, "packed dx");
-            for (got, expected) in got.iter().zip(&expected) {
-                got.assert_close(expected, 1e-5, &format!("{set:?} packed"));
+        fn agree<R: Rounded>(state: &State, update: &PairUpdate<'_>, dx: &[f32], gradients: &[f32]) {
+            let state = R::new(state);
+            let run = |set: &Kernels| {
+                let [mut by_row, mut by_pair, mut without] = [(); 3].map(|()| state.clone());
+                let mut dx = dx.to_vec();
+                by_row.row_adam(set, 5, update.width, update.pairs.rows, gradients);
+                by_pair.pair_update(set, 6, update, Some(&mut dx));
+                without.pair_update(set, 6, update, None);
+                (dx, [by_row, by_pair, without])
+            };
+            let (expected_dx, expected) = run(REFERENCE);
+            for set in all_supported() {
+                let (dx, got) = run(set);
+                assert_close(&dx, &expected_dx, 1e-5, "rounded dx");
+                for (got, expected) in got.iter().zip(&expected) {
+                    got.assert_close(expected, 1e-5, &format!("{set:?} {:?}", R::ROUNDS));
+                }
             }
+        }
+        agree::<PackedState<f32>>(&state, &update, &dx, &gradients);
+        agree::<PackedState<bf16>>(&state, &update, &dx, &gradients);
+        agree::<Bf16State>(&state, &update, &dx, &gradients);
+    }
+
+    /// Weights in bf16 are read as what they stand for in f32.
+    #[test]
+    fn bf16_weights_are_read_at_any_width(
+        width in (1usize..=17).prop_map(|n| n * LANES), count in 0usize..40, columns in 1usize..20, seed: u64,
+    ) {
+        let values = &mut Values(seed);
+        let total = 41;
+        let w: Vec<bf16> = values.floats(total * width).into_iter().map(bf16::from_f32).collect();
+        let wide: Vec<f32> = w.iter().map(|w| w.to_f32()).collect();
+        let (rows, starts, met) = random_pairs(values, count, total, columns, 3);
+        let pairs = Pairs { rows: &rows, starts: &starts, columns: &met };
+        let (x, coefficients) = (values.floats(columns * width), values.floats(count));
+        for set in all_supported() {
+            let part = values.below(wide.len())..wide.len();
+            let mut got = vec![9.0; part.len()];
+            (set.bf16.widen)(&w[part.clone()], &mut got);
+            prop_assert_eq!(&got, &wide[part]);
+
+            let (mut got, mut expected) = (vec![9.0; met.len()], vec![0.0; met.len()]);
+            (set.bf16.pair_dots)(&w, &x, width, pairs, &mut got);
+            (REFERENCE.pair_dots)(&wide, &x, width, pairs, &mut expected);
+            assert_close(&got, &expected, 1e-6 * width as f32, "bf16 pair_dots");
+
+            let (mut got, mut expected) = (x[..width].to_vec(), x[..width].to_vec());
+            (set.bf16.row_sum)(&w, width, &rows, &coefficients, &mut got);
+            (REFERENCE.row_sum)(&wide, width, &rows, &coefficients, &mut expected);
+            assert_close(&got, &expected, 1e-6 * (count + 1) as f32, "bf16 row_sum");
         }
     }
 
@@ -337,13 +488,52 @@ fn adam_leaves_untouched_state_at_zero() {
 fn packed_second_moments_reach_their_mean() {
     let width = 64;
     for set in all_supported() {
-        let mut state = PackedState::new(&State { w: vec![0.0; width], m: vec![0.0; width], v: vec![4.0; width] });
+        let start = State { w: vec![0.0; width], m: vec![0.0; width], v: vec![4.0; width] };
+        let mut state = PackedState::<f32>::new(&start);
         for t in 0..6000 {
-            (set.packed.row_adam)(state.rows(t), width, &[0], &vec![1.0; width], step());
+            state.row_adam(set, t, width, &[0], &vec![1.0; width]);
         }
         let mean = state.moments.iter().map(|&word| unpack(word).1).sum::<f32>() / width as f32;
         let exact = 1.0 + 3.0 * 0.999f32.powi(6000);
         assert!((mean - exact).abs() < 0.02, "{set:?}: {mean} is not {exact}");
+    }
+}
+
+/// Steps far smaller than the distance to the next bf16 must add up all the same: rounded to the nearest, the weights
+/// would stay where they are.
+#[test]
+fn bf16_weights_move_by_small_steps() {
+    fn moved<R: Rounded>(set: &Kernels) -> f64 {
+        let (width, steps) = (128, 400);
+        // Under a steady gradient a step is the rate: here a sixtieth of the way from 4 to the bf16 below it.
+        let mut state = R::new(&State { w: vec![4.0; width], m: vec![1.0; width], v: vec![1.0; width] });
+        let rate = AdamStep { rate: 2.6e-4, ..step() };
+        assert_eq!(bf16::from_f32(4.0 - rate.rate).to_f32(), 4.0);
+        for t in 0..steps {
+            state.row_adam_by(set, t, width, &[0], &vec![1.0; width], rate);
+        }
+        let mean = state.widened().w.iter().map(|&w| f64::from(w)).sum::<f64>() / width as f64;
+        (4.0 - mean) / (f64::from(steps) * f64::from(rate.rate))
+    }
+    for set in all_supported() {
+        for share in [moved::<PackedState<bf16>>(set), moved::<Bf16State>(set)] {
+            assert!((share - 1.0).abs() < 0.05, "{set:?}: {share} of the way");
+        }
+    }
+}
+
+/// What no step moves stays the same bits, however often it is stored.
+#[test]
+fn bf16_weights_without_gradient_stay() {
+    for set in all_supported() {
+        let start = State { w: Values(3).floats(64), m: vec![0.0; 64], v: vec![0.5; 64] };
+        let (mut packed, mut plain) = (PackedState::<bf16>::new(&start), Bf16State::new(&start));
+        let before = (packed.w.clone(), plain.w.clone());
+        for t in 0..50 {
+            packed.row_adam(set, t, 64, &[0], &[0.0; 64]);
+            plain.row_adam(set, t, 64, &[0], &[0.0; 64]);
+        }
+        assert_eq!((packed.w, plain.w), before, "{set:?}");
     }
 }
 
@@ -400,6 +590,20 @@ fn ids_beyond_the_table_are_refused_by_every_set() {
             let state = PackedRows { w: &mut [0.0; 64], moments: &mut [0; 64], seed: 0 };
             (set.packed.row_adam)(state, width, &[4], &[0.0; 16], step());
         });
+        panics(name, || {
+            let state = PackedRows { w: &mut [bf16::ZERO; 64], moments: &mut [0; 64], seed: 0 };
+            (set.bf16.packed.row_adam)(state, width, &[4], &[0.0; 16], step());
+        });
+        panics(name, || {
+            let (mut m, mut v) = (vec![0.0; 64], vec![0.0; 63]);
+            let state = Bf16Rows { w: &mut [bf16::ZERO; 64], m: &mut m, v: &mut v, seed: 0 };
+            (set.bf16.row_adam)(state, width, &[0], &[0.0; 16], step());
+        });
+        panics(name, || (set.bf16.row_sum)(&[bf16::ZERO; 64], width, &[4], &[0.0], &mut [0.0; 16]));
+        panics(name, || {
+            (set.bf16.pair_dots)(&[bf16::ZERO; 64], &[0.0; 32], width, pairs(&[4], &[0, 1], &[1]), &mut [0.0])
+        });
+        panics(name, || (set.bf16.widen)(&[bf16::ZERO; 16], &mut [0.0; 15]));
         panics(name, || (set.pair_exp)(&mut [0.0], &[2], &[0.0; 2], &mut [0.0; 2]));
         panics(name, || (set.pair_scale)(&mut [0.0], &[2], &[0.0; 2]));
         panics(name, || (set.pair_max)(&[0.0], &[2], &mut [0.0; 2]));

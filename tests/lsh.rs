@@ -741,7 +741,7 @@ fn selected(lsh: LshSettings) -> (Vec<Vec<Counts>>, Vec<bool>) {
     let mut sets = ActiveSets::new(3000);
     let (mut counts, mut rebuilt) = (Vec::new(), Vec::new());
     for step in 0..12 {
-        let neurons = Neurons { weights: &weights, bias: &bias, width: 64, stride: 64 };
+        let neurons = Neurons { weights: (&weights).into(), bias: &bias, width: 64, stride: 64 };
         rebuilt.push(selection.prepare(step, neurons));
         sets.reset(32);
         selection.select(step, Queries { x: &x, width: 64, stride: 64 }, neurons, &mut sets);

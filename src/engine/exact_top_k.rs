@@ -8,6 +8,7 @@ use super::common::Shards;
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::memory::Aligned;
 use crate::kernels::softmax::rows_above;
+use crate::kernels::weights::Weights;
 use crate::kernels::{LANES, padded};
 use rayon::prelude::*;
 
@@ -30,6 +31,8 @@ pub struct ExactTopK {
     floors: Vec<f32>,
     /// Rows of a block to look at, for every part.
     hits: Vec<Vec<u32>>,
+    /// A block of weights in f32 where they are stored shorter, for every part.
+    wide: Vec<Vec<f32>>,
 }
 
 /// An empty place in a list.
@@ -56,8 +59,15 @@ impl ExactTopK {
     ///
     /// # Panics
     /// If `hidden` or `weights` is no whole number of rows, or `weights` and `bias` disagree on L.
-    pub fn run(&mut self, weights: &[f32], stride: usize, bias: &[f32], hidden: &[f32], k: usize) -> TopK {
-        let labels = bias.len();
+    pub fn run<'a>(
+        &mut self,
+        weights: impl Into<Weights<'a>>,
+        stride: usize,
+        bias: &[f32],
+        hidden: &[f32],
+        k: usize,
+    ) -> TopK {
+        let (weights, labels) = (weights.into(), bias.len());
         assert_eq!(weights.len(), labels * stride);
         assert!(hidden.len().is_multiple_of(stride));
         let batch = hidden.len() / stride;
@@ -77,28 +87,32 @@ impl ExactTopK {
         self.floors.clear();
         self.floors.resize(parts * samples, f32::NEG_INFINITY);
         self.hits.resize_with(self.hits.len().max(parts), Vec::new);
+        self.wide.resize_with(self.wide.len().max(parts), Vec::new);
         let (columns, logits) = (&self.columns, Shards::new(&mut self.logits));
-        let tasks = self.lists.par_chunks_mut(batch * k).zip(self.floors.par_chunks_mut(samples)).zip(&mut self.hits);
-        tasks.enumerate().for_each(|(part, ((lists, floors), hits))| {
-            let thread = rayon::current_thread_index().expect("inside a rayon pool");
-            // SAFETY: a thread runs one part at a time, and the block is its own.
-            let logits = unsafe { logits.take(thread * BLOCK * samples..(thread + 1) * BLOCK * samples) };
-            let end = labels.min((part + 1) * part_rows);
-            for start in (part * part_rows..end).step_by(BLOCK) {
-                let rows = BLOCK.min(end - start);
-                let z = &mut logits[..rows * samples];
-                let (w, bias) = (&weights[start * stride..(start + rows) * stride], &bias[start..start + rows]);
-                let next = (w.as_ptr().wrapping_add(w.len()), w.len());
-                let mut ahead = Ahead::new([next, (next.0, 0), (next.0, 0), (next.0, 0)]);
-                Product::rows((rows, samples, stride), w, stride, columns, samples).run_ahead(z, &mut ahead);
-                hits.clear();
-                rows_above(z, bias, floors, hits);
-                for &r in &*hits {
-                    let row = &z[r as usize * samples..][..batch];
-                    enter(row, bias[r as usize], (start + r as usize) as u32, lists, floors);
+        let tasks = self.lists.par_chunks_mut(batch * k).zip(self.floors.par_chunks_mut(samples));
+        tasks.zip(&mut self.hits).zip(&mut self.wide).enumerate().for_each(
+            |(part, (((lists, floors), hits), wide))| {
+                let thread = rayon::current_thread_index().expect("inside a rayon pool");
+                // SAFETY: a thread runs one part at a time, and the block is its own.
+                let logits = unsafe { logits.take(thread * BLOCK * samples..(thread + 1) * BLOCK * samples) };
+                let end = labels.min((part + 1) * part_rows);
+                for start in (part * part_rows..end).step_by(BLOCK) {
+                    let rows = BLOCK.min(end - start);
+                    let z = &mut logits[..rows * samples];
+                    let (w, bias) = (weights.part(start * stride..(start + rows) * stride), &bias[start..start + rows]);
+                    let (place, len) = w.place();
+                    let (w, next) = (w.widened(0..w.len(), wide), (place.wrapping_add(len), len));
+                    let mut ahead = Ahead::new([next, (next.0, 0), (next.0, 0), (next.0, 0)]);
+                    Product::rows((rows, samples, stride), w, stride, columns, samples).run_ahead(z, &mut ahead);
+                    hits.clear();
+                    rows_above(z, bias, floors, hits);
+                    for &r in &*hits {
+                        let row = &z[r as usize * samples..][..batch];
+                        enter(row, bias[r as usize], (start + r as usize) as u32, lists, floors);
+                    }
                 }
-            }
-        });
+            },
+        );
         let mut top = TopK { k, labels: Vec::with_capacity(batch * k), scores: Vec::with_capacity(batch * k) };
         let mut best = vec![(0.0, 0); k];
         for b in 0..batch {
@@ -119,7 +133,8 @@ impl ExactTopK {
 
     /// Bytes of work space held.
     pub fn bytes(&self) -> u64 {
-        let floats = self.columns.capacity() + self.logits.capacity() + self.floors.capacity();
+        let wide = self.wide.iter().map(Vec::capacity).sum::<usize>();
+        let floats = self.columns.capacity() + self.logits.capacity() + self.floors.capacity() + wide;
         (4 * floats + 8 * self.lists.capacity()) as u64
     }
 }

@@ -39,6 +39,12 @@ pub(super) fn pairs(pairs: Pairs<'_>, width: usize, w: usize, x: usize, each: us
 /// Panics unless w, m and v have one length; returns it.
 #[inline(always)]
 pub(super) fn state(state: &AdamRows<'_>) -> usize {
-    assert!(state.m.len() == state.w.len() && state.v.len() == state.w.len(), "w, m and v differ in length");
-    state.w.len()
+    lengths(state.w.len(), state.m.len(), state.v.len())
+}
+
+/// The same by the lengths.
+#[inline(always)]
+pub(super) fn lengths(w: usize, m: usize, v: usize) -> usize {
+    assert!(m == w && v == w, "w, m and v differ in length");
+    w
 }

@@ -1,7 +1,7 @@
 //! Kernels over lists of rows, chosen once at start.
 //!
-//! Every row matrix here is row-major f32 with `width` columns, `width` a multiple of [`LANES`] (zero-padded) unless a
-//! kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
+//! Every row matrix here is row-major f32 (or bf16, [`weights`]) with `width` columns, `width` a multiple of [`LANES`]
+//! (zero-padded) unless a kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
 //! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
 
 pub mod bf16;
@@ -12,6 +12,7 @@ pub mod packed;
 pub mod portable;
 pub mod roofline;
 pub mod softmax;
+pub mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -90,7 +91,7 @@ pub struct Kernels {
     pub row_dots: fn(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]),
     /// `out += Σ coefficients[i] * w[rows[i]]`: the sparse-input forward pass.
     pub row_sum: fn(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]),
-    /// `out[i] = w[rows[i]]`, row after row.
+    /// `out[i] = w[rows[i]]`, row after row, bit by bit: two bf16 may pass as one f32.
     pub gather_rows: fn(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]),
     /// Adam on the rows listed; `gradients` holds a row of `width` for each.
     pub row_adam: fn(state: AdamRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
@@ -115,6 +116,8 @@ pub struct Kernels {
     pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
     /// Updates of rows whose moments take half the bytes.
     pub packed: packed::PackedKernels,
+    /// Kernels over rows whose weights take half the bytes.
+    pub bf16: weights::Bf16Kernels,
     /// The set's ceilings.
     pub probes: roofline::Probes,
 }

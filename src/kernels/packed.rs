@@ -1,13 +1,15 @@
 //! Adam's moments in half the bytes: m and v as bf16 in one 32-bit word, so that a weight with its moments takes 8 bytes
 //! instead of 12. A sparse step is bound by the traffic of random rows, so bytes are time.
 //!
-//! - **w** stays f32: steps of any size add up, and the forward pass is the same.
+//! - **w** is f32: steps of any size add up, and the forward pass is the same. Or it is bf16 as well, rounded at random
+//!   ([`super::weights`]): 6 bytes in all.
 //! - **m**, the upper half, is rounded to the nearest: a step replaces a tenth of it, far more than the 0.2 % it is
 //!   rounded by.
 //! - **v**, the lower half, is rounded up or down at random, the likelier the nearer: a step moves it by as little as
 //!   0.1 % of itself, which rounding to the nearest would swallow every time; random rounding keeps the mean. The
-//!   randomness is a golden-ratio sequence along the rows of a call, started by [`PackedRows::seed`].
+//!   randomness is a golden-ratio sequence along the rows of a call, started by the seed of [`PackedRows`].
 
+use super::weights::Weight;
 use super::{AdamRows, Pairs, check, portable};
 use crate::network::AdamStep;
 use std::slice::from_mut;
@@ -17,32 +19,23 @@ pub(super) const GOLDEN: u32 = 0x9E37_79B9;
 
 /// The state of a weight matrix under Adam: two row matrices of one shape.
 #[derive(Debug)]
-pub struct PackedRows<'a> {
-    pub w: &'a mut [f32],
+pub struct PackedRows<'a, W = f32> {
+    pub w: &'a mut [W],
     /// See [`pack`]; 0 at the start of training.
     pub moments: &'a mut [u32],
     /// Starts the random rounding; to be another one in every call, a running number will do.
     pub seed: u32,
 }
 
-impl PackedRows<'_> {
-    /// Panics unless w and moments have one length; returns it.
-    #[inline(always)]
-    pub(super) fn checked_len(&self) -> usize {
-        assert_eq!(self.w.len(), self.moments.len(), "w and moments differ in length");
-        self.w.len()
-    }
-}
-
 /// Kernels that update packed rows; each as its namesake in [`super::Kernels`].
 #[derive(Clone, Copy)]
 #[allow(clippy::type_complexity)] // The signatures are the contract.
-pub struct PackedKernels {
+pub struct PackedKernels<W: 'static = f32> {
     /// Adam on the rows listed.
-    pub row_adam: fn(state: PackedRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
+    pub row_adam: fn(state: PackedRows<'_, W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
     /// Gradients of pairs and Adam.
     pub pair_update: fn(
-        state: PackedRows<'_>,
+        state: PackedRows<'_, W>,
         x: &[f32],
         dx: Option<&mut [f32]>,
         width: usize,
@@ -70,32 +63,78 @@ pub(super) fn mixed(seed: u32) -> u32 {
     seed ^ (seed >> 16)
 }
 
-/// The portable set.
-pub(super) const PORTABLE: PackedKernels = PackedKernels { row_adam, pair_update };
+impl<W: Weight> PackedKernels<W> {
+    /// The portable set.
+    pub(super) const PORTABLE: Self = Self {
+        row_adam: |state, width, rows, gradients, step| row_adam(state, width, rows, gradients, step),
+        pair_update: |state, x, dx, width, pairs, g, step| pair_update(state, x, dx, width, pairs, g, step),
+    };
+}
 
-fn row_adam(mut state: PackedRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+/// Rows under Adam that are rounded when they are stored.
+pub(super) trait Rounded {
+    type Weight: Weight;
+
+    /// Asserts that the arrays have one length and returns it.
+    fn checked_len(&self) -> usize;
+    fn seed(&self) -> u32;
+    fn weights(&self) -> &[Self::Weight];
+    /// (w, m, v).
+    fn load(&self, i: usize) -> (f32, f32, f32);
+    /// m and v by the rules of [`pack`], w by those of [`Weight::round`].
+    fn store(&mut self, i: usize, values: (f32, f32, f32), noise: u32);
+}
+
+impl<W: Weight> Rounded for PackedRows<'_, W> {
+    type Weight = W;
+
+    #[inline(always)]
+    fn checked_len(&self) -> usize {
+        assert_eq!(self.w.len(), self.moments.len(), "w and moments differ in length");
+        self.w.len()
+    }
+
+    fn seed(&self) -> u32 {
+        self.seed
+    }
+
+    fn weights(&self) -> &[W] {
+        self.w
+    }
+
+    fn load(&self, i: usize) -> (f32, f32, f32) {
+        let (m, v) = unpack(self.moments[i]);
+        (self.w[i].widen(), m, v)
+    }
+
+    fn store(&mut self, i: usize, (w, m, v): (f32, f32, f32), noise: u32) {
+        (self.w[i], self.moments[i]) = (W::round(w, noise), pack(m, v, noise));
+    }
+}
+
+pub(super) fn row_adam(mut state: impl Rounded, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
     check::rows(rows, width, state.checked_len());
     assert_eq!(gradients.len(), rows.len() * width);
-    let mut noise = mixed(state.seed);
+    let mut noise = mixed(state.seed());
     for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
         noise = adam(&mut state, row as usize * width, gradient, step, noise);
     }
 }
 
 /// Adam on the values from `at` on; takes and returns the noise of the next value.
-fn adam(state: &mut PackedRows<'_>, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) -> u32 {
+fn adam(state: &mut impl Rounded, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) -> u32 {
     for (i, &g) in (at..).zip(gradient) {
-        let (mut m, mut v) = unpack(state.moments[i]);
-        let one = AdamRows { w: from_mut(&mut state.w[i]), m: from_mut(&mut m), v: from_mut(&mut v) };
+        let (mut w, mut m, mut v) = state.load(i);
+        let one = AdamRows { w: from_mut(&mut w), m: from_mut(&mut m), v: from_mut(&mut v) };
         (portable::KERNELS.adam)(one, &[g], step);
-        state.moments[i] = pack(m, v, noise);
+        state.store(i, (w, m, v), noise);
         noise = noise.wrapping_add(GOLDEN);
     }
     noise
 }
 
-fn pair_update(
-    mut state: PackedRows<'_>,
+pub(super) fn pair_update(
+    mut state: impl Rounded,
     x: &[f32],
     mut dx: Option<&mut [f32]>,
     width: usize,
@@ -106,11 +145,11 @@ fn pair_update(
     if !check::pairs(pairs, width, state.checked_len(), x.len(), g.len()) {
         return;
     }
-    let mut noise = mixed(state.seed);
+    let mut noise = mixed(state.seed());
     for (row, range) in pairs.by_row() {
         let at = row as usize * width;
-        let gradient =
-            portable::gradient(&state.w[at..][..width], x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
+        let weights = &state.weights()[at..][..width];
+        let gradient = portable::gradient(weights, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
         noise = adam(&mut state, at, &gradient, step, noise);
     }
 }

@@ -1,7 +1,9 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
+use super::packed::PackedKernels;
 use super::roofline::Probes;
-use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, packed};
+use super::weights::Weight;
+use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, weights};
 use crate::network::AdamStep;
 
 /// The portable set.
@@ -21,11 +23,12 @@ pub const KERNELS: Kernels = Kernels {
     pair_max,
     pair_exp,
     pair_scale,
-    packed: packed::PORTABLE,
+    packed: PackedKernels::PORTABLE,
+    bf16: weights::PORTABLE,
     probes: Probes { read_rows, change_rows, multiply_add },
 };
 
-fn row(w: &[f32], width: usize, r: u32) -> &[f32] {
+fn row<W>(w: &[W], width: usize, r: u32) -> &[W] {
     &w[r as usize * width..][..width]
 }
 
@@ -38,15 +41,15 @@ pub(super) fn keep(x: f32, bits: u32) -> f32 {
     if x.to_bits() & bits == 0 { 0.0 } else { x }
 }
 
-fn dot(a: &[f32], b: &[f32]) -> f32 {
+fn dot<W: Weight>(a: &[W], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    a.iter().zip(b).map(|(a, b)| a.widen() * b).sum()
 }
 
-fn axpy(alpha: f32, x: &[f32], y: &mut [f32]) {
+fn axpy<W: Weight>(alpha: f32, x: &[W], y: &mut [f32]) {
     assert_eq!(x.len(), y.len());
     for (y, x) in y.iter_mut().zip(x) {
-        *y += alpha * x;
+        *y += alpha * x.widen();
     }
 }
 
@@ -82,7 +85,7 @@ fn row_dots(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) {
     }
 }
 
-fn row_sum(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) {
+pub(super) fn row_sum<W: Weight>(w: &[W], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) {
     check::rows(rows, width, w.len());
     assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
     for (&r, &c) in rows.iter().zip(coefficients) {
@@ -108,7 +111,7 @@ fn row_adam(state: AdamRows<'_>, width: usize, rows: &[u32], gradients: &[f32], 
     }
 }
 
-fn pair_dots(w: &[f32], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) {
+pub(super) fn pair_dots<W: Weight>(w: &[W], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) {
     if !check::pairs(pairs, width, w.len(), x.len(), out.len()) {
         return;
     }
@@ -144,7 +147,13 @@ fn pair_update(
 }
 
 /// The gradient of one row of weights by its pairs, whose products with the weights are added to `dx`.
-pub(super) fn gradient(w: &[f32], x: &[f32], mut dx: Option<&mut [f32]>, columns: &[u32], g: &[f32]) -> Vec<f32> {
+pub(super) fn gradient<W: Weight>(
+    w: &[W],
+    x: &[f32],
+    mut dx: Option<&mut [f32]>,
+    columns: &[u32],
+    g: &[f32],
+) -> Vec<f32> {
     let mut gradient = vec![0.0; w.len()];
     for (&g, &column) in g.iter().zip(columns) {
         if let Some(dx) = &mut dx {

@@ -7,7 +7,11 @@ use super::probes::{Flip, cheapest_sets};
 use super::simhash::{self, SimHash};
 use super::wta::{self, Wta};
 use super::{Family, LshError, LshSettings, MOST_BITS};
+use crate::kernels::weights::Weights;
 use std::ops::Range;
+
+/// Rows that [`Hasher::bound`] looks at at once.
+const AT_ONCE: usize = 1024;
 
 /// The T·K hash functions of one family for vectors of one width, drawn from a seed.
 ///
@@ -208,10 +212,13 @@ impl Hasher {
 
     /// The largest squared length among the rows `rows` of `weights`: what MIPS needs to know of all rows before
     /// it hashes one. 0 for the other families, which need nothing.
-    pub fn bound(&self, weights: &[f32], stride: usize, rows: Range<usize>) -> f32 {
-        let mut bound = 0.0;
+    pub fn bound<'a>(&self, weights: impl Into<Weights<'a>>, stride: usize, rows: Range<usize>) -> f32 {
+        let (weights, mut bound, mut scratch) = (weights.into(), 0.0, Vec::new());
         if let Functions::Mips(f) = &self.functions {
-            mips::raise_bound(self.simd, f, &weights[rows.start * stride..rows.end * stride], stride, &mut bound);
+            for first in rows.clone().step_by(AT_ONCE) {
+                let weights = weights.widened(first * stride..rows.end.min(first + AT_ONCE) * stride, &mut scratch);
+                mips::raise_bound(self.simd, f, weights, stride, &mut bound);
+            }
         }
         bound
     }

@@ -10,6 +10,7 @@
 
 use super::simhash::{SimHash, largest};
 use super::{Family, Hasher, LshError};
+use crate::kernels::weights::Weights;
 use rayon::prelude::*;
 
 /// The projections of every neuron under a SimHash [`Hasher`], kept up to date.
@@ -79,19 +80,21 @@ impl IncrementalSimHash {
         })
     }
 
-    /// Brings all projections to the present weights (row-major, `stride` floats a row), on the caller's rayon pool.
-    pub fn update(&mut self, weights: &[f32], stride: usize) -> Corrections {
+    /// Brings all projections to the present weights (row-major, `stride` numbers a row), on the caller's rayon pool.
+    pub fn update<'a>(&mut self, weights: impl Into<Weights<'a>>, stride: usize) -> Corrections {
+        let all = weights.into();
         let Self { functions, starts, uses, scales, weights: whole, sums } = self;
         let (functions, starts, uses) = (&*functions, &*starts, &*uses);
         scales
             .par_iter_mut()
             .zip(whole.par_chunks_mut(functions.width))
             .zip(sums.par_chunks_mut(functions.bits * functions.tables))
-            .zip(weights.par_chunks(stride))
+            .enumerate()
             .with_min_len(64)
-            .map(|(((scale, weights), sums), row)| {
+            .map_init(Vec::new, |scratch, (row, ((scale, weights), sums))| {
                 let mut neuron = Neuron { scale, weights, sums };
-                neuron.update(functions, starts, uses, &row[..functions.width])
+                let row = all.widened(row * stride..row * stride + functions.width, scratch);
+                neuron.update(functions, starts, uses, row)
             })
             .reduce(Corrections::default, |a, b| a + b)
     }

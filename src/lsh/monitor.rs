@@ -1,6 +1,7 @@
 //! How far hash codes have moved since the last build (MONGOOSE's trigger for a rebuild).
 
 use super::Hasher;
+use crate::kernels::weights::Weights;
 
 /// The codes of some neurons, spread evenly over the layer, as they were at the last build.
 #[derive(Clone, Debug, Default)]
@@ -13,25 +14,27 @@ pub struct Monitor {
 
 impl Monitor {
     /// Watches up to `hasher.settings().rebuild.monitored` of the `neurons` rows of `weights` from now on.
-    pub fn new(hasher: &Hasher, weights: &[f32], stride: usize, neurons: usize) -> Self {
+    pub fn new<'a>(hasher: &Hasher, weights: impl Into<Weights<'a>>, stride: usize, neurons: usize) -> Self {
+        let weights = weights.into();
         let count = hasher.settings().rebuild.monitored.min(neurons);
         let bound = hasher.bound(weights, stride, 0..neurons);
         Self { count, bound, codes: codes(hasher, weights, stride, neurons, count, bound) }
     }
 
     /// The share of the watched neurons' codes that are no longer what they were; of bits, for SimHash and MIPS.
-    pub fn flipped(&self, hasher: &Hasher, weights: &[f32], stride: usize, neurons: usize) -> f64 {
-        let now = codes(hasher, weights, stride, neurons, self.count, self.bound);
+    pub fn flipped<'a>(&self, hasher: &Hasher, weights: impl Into<Weights<'a>>, stride: usize, neurons: usize) -> f64 {
+        let now = codes(hasher, weights.into(), stride, neurons, self.count, self.bound);
         let changed = now.iter().zip(&self.codes).filter(|(now, before)| now != before).count();
         changed as f64 / now.len().max(1) as f64
     }
 }
 
-fn codes(hasher: &Hasher, weights: &[f32], stride: usize, neurons: usize, count: usize, bound: f32) -> Vec<u32> {
+fn codes(hasher: &Hasher, weights: Weights<'_>, stride: usize, neurons: usize, count: usize, bound: f32) -> Vec<u32> {
     let functions = hasher.tables() * hasher.settings().bits;
-    let mut codes = vec![0; count * functions];
+    let (mut codes, mut scratch) = (vec![0; count * functions], Vec::new());
     for (i, codes) in codes.chunks_exact_mut(functions).enumerate() {
-        hasher.weight_codes(&weights[i * neurons / count * stride..], bound, codes);
+        let first = i * neurons / count * stride;
+        hasher.weight_codes(weights.widened(first..first + stride, &mut scratch), bound, codes);
     }
     codes
 }

@@ -16,6 +16,7 @@
 
 use super::random::{below, mix};
 use super::{Hasher, IncrementalSimHash, Insertion};
+use crate::kernels::weights::Weights;
 use rayon::prelude::*;
 
 /// Rows hashed in one task; the bucket indices of a chunk lie together, table after table.
@@ -111,15 +112,16 @@ impl Tables {
         }
     }
 
-    /// Hashes all rows of `weights` (row-major, `stride` floats a row) and files every neuron in every table; what was
+    /// Hashes all rows of `weights` (row-major, `stride` numbers a row) and files every neuron in every table; what was
     /// there before is forgotten. Runs on the caller's rayon pool; `seed` decides what a reservoir keeps.
-    pub fn build(&mut self, hasher: &Hasher, weights: &[f32], stride: usize, seed: u64) {
+    pub fn build<'a>(&mut self, hasher: &Hasher, weights: impl Into<Weights<'a>>, stride: usize, seed: u64) {
         self.rehash(hasher, weights, stride);
         self.insert(seed);
     }
 
     /// The first half of [`build`](Self::build): the bucket index of every neuron in every table.
-    pub fn rehash(&mut self, hasher: &Hasher, weights: &[f32], stride: usize) {
+    pub fn rehash<'a>(&mut self, hasher: &Hasher, weights: impl Into<Weights<'a>>, stride: usize) {
+        let weights = weights.into();
         assert_eq!((hasher.tables(), hasher.buckets()), (self.tables, self.buckets), "the tables' own hasher");
         assert!(weights.len() >= self.neurons * stride, "too few weights for {} neurons", self.neurons);
         let neurons = self.neurons;
@@ -128,10 +130,15 @@ impl Tables {
             hasher.bound(weights, stride, first..(first + CHUNK).min(neurons))
         });
         let bound = bounds.reduce(|| 0.0, f32::max);
-        self.codes.par_chunks_mut(CHUNK * self.tables).enumerate().for_each(|(chunk, codes)| {
-            let first = chunk * CHUNK;
-            hasher.hash_rows(weights, stride, first..(first + CHUNK).min(neurons), bound, codes);
-        });
+        self.codes.par_chunks_mut(CHUNK * self.tables).enumerate().for_each_init(
+            Vec::new,
+            |scratch, (chunk, codes)| {
+                let rows = codes.len() / hasher.tables();
+                let first = chunk * CHUNK;
+                let weights = weights.widened(first * stride..(first + rows) * stride, scratch);
+                hasher.hash_rows(weights, stride, 0..rows, bound, codes);
+            },
+        );
     }
 
     /// As [`rehash`](Self::rehash), with bucket indices from projections that are kept up to date.

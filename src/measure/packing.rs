@@ -35,7 +35,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), Error> {
     let (width, stride) = (options.width, options.width);
     let weights = normal(options.neurons * width, 0.01, 1);
     let bias = vec![0.0; options.neurons];
-    let layer = Neurons { weights: &weights, bias: &bias, width, stride };
+    let layer = Neurons { weights: (&weights).into(), bias: &bias, width, stride };
     let inputs: Vec<f32> = normal(options.queries * width, 1.0, 2).into_iter().map(|x| x.max(0.0)).collect();
     let queries = Queries { x: &inputs, width, stride };
     let pool = threads(bench.threads)?;

@@ -44,7 +44,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), Error> {
     let (width, stride) = (options.width, options.width);
     let weights = normal(options.neurons * width, 0.1, 1);
     let bias = vec![0.0; options.neurons];
-    let layer = Neurons { weights: &weights, bias: &bias, width, stride };
+    let layer = Neurons { weights: (&weights).into(), bias: &bias, width, stride };
     let inputs = normal(options.queries * width, 1.0, 2);
     let queries = Queries { x: &inputs, width, stride };
     bench.case("the true top neurons")?;

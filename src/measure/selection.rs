@@ -139,7 +139,7 @@ impl Ladder {
     fn draw(&self, settings: &HashedSettings, draws: u64, seed: u64) -> Result<Vec<u64>, Error> {
         let neurons = self.probabilities.len();
         let bias = vec![0.0; neurons];
-        let layer = Neurons { weights: &self.weights, bias: &bias, width: self.width, stride: self.width };
+        let layer = Neurons { weights: (&self.weights).into(), bias: &bias, width: self.width, stride: self.width };
         let mut settings = settings.clone();
         settings.lsh.capacity = neurons;
         let one = |draw: u64| -> Result<Vec<u64>, Error> {

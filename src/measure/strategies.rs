@@ -42,7 +42,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), Error> {
     let queries = normal(options.queries * options.width, 1.0, 2);
     let bias = vec![0.0; options.neurons];
     let (width, stride) = (options.width, options.width);
-    let layer = Neurons { weights: &weights, bias: &bias, width, stride };
+    let layer = Neurons { weights: (&weights).into(), bias: &bias, width, stride };
     let lsh = LshSettings { capacity: options.neurons.max(1), ..options.lsh };
     let limits = |retrieve| options.limits.iter().map(move |&limit| (retrieve, limit, 0));
     let thresholds = options.thresholds.iter().map(|&threshold| (Retrieve::Threshold, 0, threshold));

@@ -19,6 +19,8 @@ pub use random::{Random, Sampler};
 pub use shared::{Negatives, SharedSelection};
 pub use top_k::TopK;
 
+use crate::kernels::weights::Weights;
+
 /// The inputs of a layer for B samples: row-major, `stride` floats a sample of which `width` are data.
 #[derive(Clone, Copy, Debug)]
 pub struct Queries<'a> {
@@ -34,10 +36,10 @@ impl<'a> Queries<'a> {
     }
 }
 
-/// The neurons to choose from: `stride` floats a neuron of which `width` are weights, and one bias each.
+/// The neurons to choose from: `stride` numbers a neuron of which `width` are weights, and one bias each.
 #[derive(Clone, Copy, Debug)]
 pub struct Neurons<'a> {
-    pub weights: &'a [f32],
+    pub weights: Weights<'a>,
     pub bias: &'a [f32],
     pub width: usize,
     pub stride: usize,

@@ -26,14 +26,15 @@ impl TopK {
     fn forward(&mut self, samples: usize, queries: Queries<'_>, neurons: Neurons<'_>) {
         let total = neurons.bias.len();
         self.logits.resize(samples * total, 0.0);
-        self.logits.par_chunks_mut(SAMPLES * total).enumerate().for_each(|(group, logits)| {
+        let stride = neurons.stride;
+        self.logits.par_chunks_mut(SAMPLES * total).enumerate().for_each_init(Vec::new, |scratch, (group, logits)| {
             for start in (0..total).step_by(ROWS) {
+                let end = total.min(start + ROWS);
+                let block = neurons.weights.widened(start * stride..end * stride, scratch);
                 for (i, logits) in logits.chunks_exact_mut(total).enumerate() {
                     let x = queries.row(group * SAMPLES + i);
-                    let end = total.min(start + ROWS);
-                    for (n, logit) in (start..end).zip(&mut logits[start..end]) {
-                        let w = &neurons.weights[n * neurons.stride..][..neurons.width];
-                        *logit = (kernels().dot)(w, x) + neurons.bias[n];
+                    for ((w, n), logit) in block.chunks_exact(stride).zip(start..end).zip(&mut logits[start..end]) {
+                        *logit = (kernels().dot)(&w[..neurons.width], x) + neurons.bias[n];
                     }
                 }
             }

@@ -104,11 +104,10 @@ impl InputLayer {
         parts.par_iter().zip(stands.par_chunks_mut(part)).enumerate().for_each(|(index, (own, stands))| {
             let settle = |row: u32| {
                 let Some(debt) = debts.settle(&mut stands[row as usize], adam) else { return };
-                let first = index * part;
+                let row = index * part + row as usize;
                 // SAFETY: every part has a range of its own, and a row is let go of before the next is taken.
-                let state = unsafe { shards.take(first..first + own.features()) };
-                let (rows, starts) = ([row], [0, 0]);
-                let pairs = Pairs { rows: &rows, starts: &starts, columns: &[] };
+                let state = unsafe { shards.take(row..row + 1) };
+                let pairs = Pairs { rows: &[0], starts: &[0, 0], columns: &[] };
                 state.pair_update(&[], None, stride, pairs, &[], &Update::adam(debt));
             };
             match list(own) {
@@ -125,16 +124,18 @@ impl InputLayer {
             Inputs::Sparse { .. } => y.par_chunks_mut(stride).enumerate().for_each(|(b, row)| {
                 let Input::Sparse { indices, values } = batch.input(b) else { unreachable!("the batch is sparse") };
                 row.copy_from_slice(&self.bias.b);
-                (kernels().row_sum)(&self.weights.w, stride, indices, values, row);
+                self.weights.weights().row_sum(stride, indices, values, row);
                 relu(row);
             }),
             Inputs::Dense { width, values } => y
                 .par_chunks_mut(DENSE_BLOCK * stride)
                 .zip(values.par_chunks(DENSE_BLOCK * width))
-                .for_each(|(rows, x)| {
+                .for_each_init(Vec::new, |scratch, (rows, x)| {
                     rows.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(&self.bias.b));
                     let dims = (rows.len() / stride, stride, *width);
-                    Product::rows(dims, x, *width, &self.weights.w, stride).accumulating(true).run(rows);
+                    let weights = self.weights.weights();
+                    let w = weights.widened(0..weights.len(), scratch);
+                    Product::rows(dims, x, *width, w, stride).accumulating(true).run(rows);
                     relu(rows);
                 }),
         }

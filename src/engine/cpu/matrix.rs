@@ -6,31 +6,56 @@ use crate::engine::common::Shards;
 use crate::kernels::bf16::tiled;
 use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::packed::PackedRows;
+use crate::kernels::weights::{Bf16Rows, Weights};
 use crate::kernels::{AdamRows, Pairs, kernels};
+use bytemuck::Pod;
+use half::bf16;
 use rayon::prelude::*;
 use serde::Deserialize;
 use std::ops::Range;
 
-/// `rows x width` weights and both moments, each row padded with zeros to `stride` floats.
+/// `rows x width` weights and both moments, each row padded with zeros to `stride` numbers.
 pub struct Matrix {
     pub rows: usize,
     pub width: usize,
     pub stride: usize,
-    pub w: Buffer,
+    w: Stored,
     moments: Moments,
-    /// Updates so far; starts the random rounding of packed moments.
+    /// Updates so far; starts the random rounding.
     updates: u32,
 }
 
-/// How Adam's moments are stored.
+/// How weights and Adam's moments are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
-    /// Weights and moments in f32.
+    /// Weights and moments in f32: 12 bytes a weight.
     #[default]
     F32,
-    /// Weights in f32, moments in bf16, m rounded to the nearest and v at random: two thirds of the bytes.
+    /// Weights in f32, moments in bf16, m rounded to the nearest and v at random: 8 bytes.
     PackedMoments,
+    /// Weights in bf16, rounded at random so that steps far below bf16's spacing add up in the mean; moments in f32:
+    /// 10 bytes.
+    Bf16Weights,
+    /// Weights as `bf16-weights`, moments as `packed-moments`: 6 bytes.
+    Packed,
+}
+
+impl Precision {
+    /// Whether weights are in bf16.
+    pub fn bf16_weights(self) -> bool {
+        matches!(self, Self::Bf16Weights | Self::Packed)
+    }
+
+    /// Whether moments are in bf16.
+    pub fn bf16_moments(self) -> bool {
+        matches!(self, Self::PackedMoments | Self::Packed)
+    }
+}
+
+enum Stored {
+    F32(Buffer),
+    Bf16(Buffer<bf16>),
 }
 
 enum Moments {
@@ -40,10 +65,15 @@ enum Moments {
 
 /// A matrix shared out to tasks that update different rows.
 pub struct MatrixShards<'a> {
-    w: Shards<'a, f32>,
+    w: WeightShards<'a>,
     moments: MomentShards<'a>,
     stride: usize,
     seed: u32,
+}
+
+enum WeightShards<'a> {
+    F32(Shards<'a, f32>),
+    Bf16(Shards<'a, bf16>),
 }
 
 enum MomentShards<'a> {
@@ -51,10 +81,12 @@ enum MomentShards<'a> {
     Packed(Shards<'a, u32>),
 }
 
-/// Rows of a matrix in the hands of one task. Packed moments are Adam's.
+/// Rows of a matrix in the hands of one task. All forms but f32 are Adam's.
 pub enum RowState<'a> {
     F32(AdamRows<'a>),
-    Packed(PackedRows<'a>),
+    PackedMoments(PackedRows<'a>),
+    Bf16Weights(Bf16Rows<'a>),
+    Packed(PackedRows<'a, bf16>),
 }
 
 impl RowState<'_> {
@@ -70,7 +102,9 @@ impl RowState<'_> {
     ) {
         match self {
             Self::F32(state) => step.pairs(state, x, dx, width, pairs, g),
-            Self::Packed(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
+            Self::PackedMoments(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
+            Self::Bf16Weights(state) => (kernels().bf16.pair_update)(state, x, dx, width, pairs, g, step.adam),
+            Self::Packed(state) => (kernels().bf16.packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
         }
     }
 
@@ -78,7 +112,9 @@ impl RowState<'_> {
     pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: &Update) {
         match self {
             Self::F32(state) => step.rows(state, width, rows, gradients),
-            Self::Packed(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step.adam),
+            Self::PackedMoments(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step.adam),
+            Self::Bf16Weights(state) => (kernels().bf16.row_adam)(state, width, rows, gradients, step.adam),
+            Self::Packed(state) => (kernels().bf16.packed.row_adam)(state, width, rows, gradients, step.adam),
         }
     }
 }
@@ -93,17 +129,28 @@ impl<'a> MatrixShards<'a> {
         let span = rows.start * self.stride..rows.end * self.stride;
         // SAFETY: the caller's promise.
         unsafe {
-            let w = self.w.take(span.clone());
-            match &self.moments {
-                MomentShards::F32 { m, v } => RowState::F32(AdamRows { w, m: m.take(span.clone()), v: v.take(span) }),
-                MomentShards::Packed(moments) => RowState::Packed(PackedRows { w, moments: moments.take(span), seed }),
+            match (&self.w, &self.moments) {
+                (WeightShards::F32(w), MomentShards::F32 { m, v }) => {
+                    RowState::F32(AdamRows { w: w.take(span.clone()), m: m.take(span.clone()), v: v.take(span) })
+                }
+                (WeightShards::F32(w), MomentShards::Packed(moments)) => {
+                    RowState::PackedMoments(PackedRows { w: w.take(span.clone()), moments: moments.take(span), seed })
+                }
+                (WeightShards::Bf16(w), MomentShards::F32 { m, v }) => {
+                    let (w, m, v) = (w.take(span.clone()), m.take(span.clone()), v.take(span));
+                    RowState::Bf16Weights(Bf16Rows { w, m, v, seed })
+                }
+                (WeightShards::Bf16(w), MomentShards::Packed(moments)) => {
+                    RowState::Packed(PackedRows { w: w.take(span.clone()), moments: moments.take(span), seed })
+                }
             }
         }
     }
 }
 
 impl Matrix {
-    /// Takes `rows x width` weights; moments start at zero. Every page is touched here, outside the clock.
+    /// Takes `rows x width` weights, to the nearest bf16 where they are stored so; moments start at zero. Every page is
+    /// touched here, outside the clock.
     pub fn new(
         weights: &[f32],
         rows: usize,
@@ -113,13 +160,15 @@ impl Matrix {
     ) -> Result<Self, EngineError> {
         assert_eq!(weights.len(), rows * width);
         let stride = tiled(width);
-        let mut w: Buffer = zeros(rows, stride, huge)?;
-        w.par_chunks_exact_mut(stride)
-            .zip(weights.par_chunks_exact(width))
-            .for_each(|(to, from)| to[..width].copy_from_slice(from));
-        let moments = match precision {
-            Precision::F32 => Moments::F32 { m: zeros(rows, stride, huge)?, v: zeros(rows, stride, huge)? },
-            Precision::PackedMoments => Moments::Packed(zeros(rows, stride, huge)?),
+        let w = if precision.bf16_weights() {
+            Stored::Bf16(padded_rows(weights, rows, width, huge, bf16::from_f32)?)
+        } else {
+            Stored::F32(padded_rows(weights, rows, width, huge, |w| w)?)
+        };
+        let moments = if precision.bf16_moments() {
+            Moments::Packed(zeros(rows, stride, huge)?)
+        } else {
+            Moments::F32 { m: zeros(rows, stride, huge)?, v: zeros(rows, stride, huge)? }
         };
         Ok(Self { rows, width, stride, w, moments, updates: 0 })
     }
@@ -127,48 +176,91 @@ impl Matrix {
     /// Shares the matrix out for one update.
     pub fn shards(&mut self) -> MatrixShards<'_> {
         self.updates = self.updates.wrapping_add(1);
+        let w = match &mut self.w {
+            Stored::F32(w) => WeightShards::F32(Shards::new(w)),
+            Stored::Bf16(w) => WeightShards::Bf16(Shards::new(w)),
+        };
         let moments = match &mut self.moments {
             Moments::F32 { m, v } => MomentShards::F32 { m: Shards::new(m), v: Shards::new(v) },
             Moments::Packed(moments) => MomentShards::Packed(Shards::new(moments)),
         };
         let seed = self.updates.wrapping_mul(self.rows as u32);
-        MatrixShards { w: Shards::new(&mut self.w), moments, stride: self.stride, seed }
+        MatrixShards { w, moments, stride: self.stride, seed }
     }
 
-    /// Bytes of state a weight: the weight itself and its moments.
-    pub fn bytes_per_weight(&self) -> usize {
-        match self.moments {
-            Moments::F32 { .. } => 12,
-            Moments::Packed(_) => 8,
+    /// All weights, padding included.
+    pub fn weights(&self) -> Weights<'_> {
+        match &self.w {
+            Stored::F32(w) => Weights::F32(w),
+            Stored::Bf16(w) => Weights::Bf16(w),
         }
     }
 
-    /// The weights without padding.
+    /// The weights of the rows `rows`, cut to the matrix.
+    pub fn weights_of(&self, rows: Range<usize>) -> Weights<'_> {
+        self.weights().part(rows.start * self.stride..rows.end.min(self.rows) * self.stride)
+    }
+
+    /// Bytes of a weight.
+    pub fn bytes_per_weight(&self) -> usize {
+        if let Stored::F32(_) = self.w { 4 } else { 2 }
+    }
+
+    /// Bytes of a weight and its moments.
+    pub fn bytes_per_state(&self) -> usize {
+        self.bytes_per_weight() + if let Moments::F32 { .. } = self.moments { 8 } else { 4 }
+    }
+
+    /// The weights in f32, without padding.
     pub fn unpadded(&self) -> Vec<f32> {
-        self.w.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()
+        let mut scratch = Vec::new();
+        let mut unpadded = Vec::with_capacity(self.rows * self.width);
+        for row in 0..self.rows {
+            unpadded
+                .extend_from_slice(&self.weights_of(row..row + 1).widened(0..self.stride, &mut scratch)[..self.width]);
+        }
+        unpadded
     }
 
     /// Bytes that lie on huge pages; none where it cannot be told.
     pub fn huge_bytes(&self) -> Option<usize> {
+        let w = match &self.w {
+            Stored::F32(w) => w.huge_bytes()?,
+            Stored::Bf16(w) => w.huge_bytes()?,
+        };
         let moments = match &self.moments {
             Moments::F32 { m, v } => m.huge_bytes()? + v.huge_bytes()?,
             Moments::Packed(moments) => moments.huge_bytes()?,
         };
-        Some(self.w.huge_bytes()? + moments)
+        Some(w + moments)
     }
 
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
-        (self.bytes_per_weight() * self.w.len()) as u64
+        (self.bytes_per_state() * self.rows * self.stride) as u64
     }
 }
 
-/// `rows x stride` zeros, every page touched.
-fn zeros<T: bytemuck::Pod + Send + Sync>(
+/// `rows x width` weights as they are stored, in rows of `stride`.
+fn padded_rows<T: Pod + Send + Sync>(
+    weights: &[f32],
     rows: usize,
-    stride: usize,
+    width: usize,
     huge: HugePages,
+    store: impl Fn(f32) -> T + Sync,
 ) -> Result<Buffer<T>, EngineError> {
+    let stride = tiled(width);
+    let mut buffer: Buffer<T> = zeros(rows, stride, huge)?;
+    buffer.par_chunks_exact_mut(stride).zip(weights.par_chunks_exact(width)).for_each(|(to, from)| {
+        for (to, &from) in to.iter_mut().zip(from) {
+            *to = store(from);
+        }
+    });
+    Ok(buffer)
+}
+
+/// `rows x stride` zeros, every page touched.
+fn zeros<T: Pod + Send + Sync>(rows: usize, stride: usize, huge: HugePages) -> Result<Buffer<T>, EngineError> {
     let mut buffer = Buffer::zeroed(rows * stride, huge).map_err(|_| EngineError::OutOfMemory {
         what: format!("a matrix of {rows} x {stride}"),
         needs: (size_of::<T>() * rows * stride) as u64,

@@ -90,6 +90,7 @@ impl SharedSums {
         let (cells, by_sample, racy) = (&self.cells, &self.by_sample, self.racy);
         let add = |sample: usize, mut dx: Option<&mut [f32]>| {
             let x = &x[sample * stride..][..stride];
+            let mut scratch = Vec::new();
             if let Some(dx) = &mut dx {
                 dx.fill(0.0);
             }
@@ -97,7 +98,8 @@ impl SharedSums {
                 for &(row, value) in own.of(sample) {
                     if let Some(dx) = &mut dx {
                         let neuron = group.first + group.pairs.rows[row as usize] as usize;
-                        (kernels().axpy)(value, &weights.w[neuron * stride..][..stride], dx);
+                        let w = weights.weights_of(neuron..neuron + 1).widened(0..stride, &mut scratch);
+                        (kernels().axpy)(value, w, dx);
                     }
                     let sums = &cells[(base + row as usize) * width..][..width];
                     if racy { add_racy(sums, value, x) } else { add_atomic(sums, value, x) }

@@ -327,7 +327,7 @@ impl Engine for DenseCpu {
             network.forward(batch, tiled(batch.len()), false);
             let output = network.layers.last().expect("an output layer");
             let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.stride];
-            network.top_k.run(&output.w, output.stride, &output.bias, hidden, k)
+            network.top_k.run(&output.w[..], output.stride, &output.bias, hidden, k)
         }))
     }
 

@@ -7,6 +7,7 @@
 
 use crate::data::Batch;
 use crate::engine::{EngineError, EngineSettings};
+use crate::kernels::weights::Weights;
 use crate::selection::{HashedSettings, Lsh, Negatives, Neurons, Queries, SharedSelection};
 
 /// Tables and the set of the step.
@@ -45,14 +46,14 @@ impl Hashed {
     /// Rebuilds the tables from `weights` (L x H) if they are due.
     pub fn rebuild(&mut self, step: u64, weights: &[f32], bias: Vec<f32>) {
         self.bias = bias;
-        let neurons = Neurons { weights, bias: &self.bias, width: self.width, stride: self.width };
+        let neurons = Neurons { weights: weights.into(), bias: &self.bias, width: self.width, stride: self.width };
         self.pool.install(|| self.selection.prepare(step, neurons));
     }
 
     /// The labels of `batch` and what its activations `x` (`stride` floats a sample) find, ascending.
     pub fn choose(&mut self, step: u64, batch: &Batch, x: &[f32], stride: usize) -> &[u32] {
         let queries = Queries { x, width: self.width, stride };
-        let neurons = Neurons { weights: &[], bias: &self.bias, width: self.width, stride: self.width };
+        let neurons = Neurons { weights: Weights::F32(&[]), bias: &self.bias, width: self.width, stride: self.width };
         self.pool.install(|| self.selection.choose(step, batch, queries, neurons));
         &self.selection.neurons
     }

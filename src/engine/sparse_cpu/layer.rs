@@ -13,6 +13,7 @@ use super::options::Options;
 use crate::engine::EngineError;
 use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, Update};
 use crate::kernels::memory::Aligned;
+use crate::kernels::weights::Weights;
 use crate::kernels::{Pairs, kernels};
 use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};
@@ -87,7 +88,8 @@ impl SparseLayer {
 
     /// The layer as selections see it.
     pub fn neurons(&self) -> Neurons<'_> {
-        Neurons { weights: &self.weights.w, bias: &self.bias.b, width: self.weights.width, stride: self.weights.stride }
+        let Matrix { width, stride, .. } = self.weights;
+        Neurons { weights: self.weights.weights(), bias: &self.bias.b, width, stride }
     }
 
     /// Multiplications that the logits of the batch at hand took.
@@ -118,21 +120,22 @@ impl SparseLayer {
             non_zeros.list(x);
         }
         let non_zeros = &*non_zeros;
-        chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).enumerate().for_each(|(c, (chunk, w))| {
+        chunks.par_iter_mut().enumerate().for_each_init(Vec::new, |scratch, (c, chunk)| {
             let first = c * per_chunk;
             let count = per_chunk.min(neurons - first);
+            let w = weights.weights_of(first..first + count);
             sets.pairs(first, count, &mut chunk.rows, &mut chunk.starts, &mut chunk.columns);
             chunk.distinct = chunk.rows.len();
             chunk.values.resize(chunk.columns.len(), 0.0);
             let pairs = Pairs { rows: &chunk.rows, starts: &chunk.starts, columns: &chunk.columns };
             match non_zeros {
                 None => {
-                    (kernels().pair_dots)(w, x.x, stride, pairs, &mut chunk.values);
+                    w.pair_dots(x.x, stride, pairs, &mut chunk.values);
                     chunk.products = pairs.columns.len() * x.width;
                 }
                 Some(non_zeros) => {
                     for (row, range) in pairs.by_row() {
-                        let w = &w[row as usize * stride..][..stride];
+                        let w = w.widened(row as usize * stride..(row as usize + 1) * stride, scratch);
                         for (z, &sample) in chunk.values[range.clone()].iter_mut().zip(&pairs.columns[range]) {
                             *z = non_zeros.dot(sample, w);
                         }
@@ -257,7 +260,8 @@ impl SparseLayer {
             return sums.update(weights, &groups.collect::<Vec<_>>(), x.x, Some(dx), step);
         }
         if let Some(non_zeros) = non_zeros {
-            chunks.par_iter_mut().zip(weights.w.par_chunks(per_chunk * stride)).for_each(|(chunk, w)| {
+            chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+                let w = weights.weights_of(c * per_chunk..(c + 1) * per_chunk);
                 chunk.sparse_gradients(non_zeros, w, stride, dx.len());
             });
         }
@@ -341,14 +345,15 @@ impl SparseLayer {
 
 impl Chunk {
     /// Gradients of the rows and of the layer's input (`B x stride`, `size` in all) from the input's non-zeros.
-    fn sparse_gradients(&mut self, non_zeros: &NonZeros, w: &[f32], stride: usize, size: usize) {
+    fn sparse_gradients(&mut self, non_zeros: &NonZeros, w: Weights<'_>, stride: usize, size: usize) {
         let (mut gradients, mut dx) = (std::mem::take(&mut self.gradients), std::mem::take(&mut self.dx));
         gradients.clear();
         gradients.resize(self.rows.len() * stride, 0.0);
         dx.clear();
         dx.resize(size, 0.0);
+        let mut scratch = Vec::new();
         for ((row, range), gradient) in self.pairs().by_row().zip(gradients.chunks_exact_mut(stride)) {
-            let w = &w[row as usize * stride..][..stride];
+            let w = w.widened(row as usize * stride..(row as usize + 1) * stride, &mut scratch);
             for (&g, &sample) in self.values[range.clone()].iter().zip(&self.columns[range]) {
                 non_zeros.add_weights(sample, g, w, &mut dx[sample as usize * stride..][..stride]);
                 non_zeros.add(sample, g, gradient);

@@ -19,7 +19,7 @@ use self::options::{Options, Output};
 use self::recall::Recall;
 use self::shared::{Products, Shared};
 use super::common::huge_pages_note;
-use super::cpu::{InputLayer, Matrix, Precision, Sums, Update};
+use super::cpu::{InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
@@ -318,8 +318,9 @@ impl Engine for SparseCpu {
             precision: {
                 let bf16_products = self.options.shared && self.options.products == Products::Bf16;
                 let products = if bf16_products { ", products in bf16" } else { "" };
-                let moments = if self.options.precision == Precision::PackedMoments { ", moments in bf16" } else { "" };
-                format!("f32{products}{moments}")
+                let weights = if self.options.precision.bf16_weights() { ", weights in bf16" } else { "" };
+                let moments = if self.options.precision.bf16_moments() { ", moments in bf16" } else { "" };
+                format!("f32{products}{weights}{moments}")
             },
             threads: self.settings.threads,
             notes,
@@ -385,7 +386,7 @@ impl Engine for SparseCpu {
             net.hidden(batch, step, Pass::Dense, &mut Phases::default());
             let output = net.layers.last().expect("an output layer");
             let x = net.x.last().expect("an output layer");
-            exact.run(&output.weights.w, output.weights.stride, &output.bias.b, x, k)
+            exact.run(output.weights.weights(), output.weights.stride, &output.bias.b, x, k)
         }))
     }
 
@@ -466,18 +467,19 @@ impl Totals {
         self.stats.samples += samples as u64;
         self.stats.device_time += time;
         self.loss += loss;
-        let mut work = |products: usize, rows: usize, width: usize| {
-            self.stats.flops += (6 * products + 12 * rows * width) as f64;
-            self.stats.bytes += (7 * 4 * rows * width) as f64;
+        let mut work = |products: usize, rows: usize, weights: &Matrix| {
+            let moved = rows * weights.width;
+            self.stats.flops += (6 * products + 12 * moved) as f64;
+            self.stats.bytes += ((weights.bytes_per_weight() + 2 * weights.bytes_per_state()) * moved) as f64;
         };
         let last = net.layers.len() - 1;
         for (index, layer) in net.layers.iter().enumerate() {
             match &net.shared {
                 Some((_, shared)) if index == last => {
                     let rows = if net.dense_rows { layer.weights.rows } else { shared.neurons() };
-                    work(samples * shared.neurons() * layer.weights.width, rows, layer.weights.width);
+                    work(samples * shared.neurons() * layer.weights.width, rows, &layer.weights);
                 }
-                _ => work(layer.products(), layer.moved(), layer.weights.width),
+                _ => work(layer.products(), layer.moved(), &layer.weights),
             }
         }
         if net.skips_hidden {
@@ -485,8 +487,7 @@ impl Totals {
                 net.sets[..last].iter().flat_map(|sets| sets.counts()).map(|counts| u64::from(counts.active()));
             *self.hidden.get_or_insert(0) += active.sum::<u64>();
         }
-        let width = net.input.weights.width;
-        work(batch.entries() * width, net.touched, width);
+        work(batch.entries() * net.input.weights.width, net.touched, &net.input.weights);
         if let Some((selection, shared)) = &net.shared {
             self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
             self.labels += (samples * selection.labels) as u64;

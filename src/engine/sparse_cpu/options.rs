@@ -49,7 +49,7 @@ pub struct Options {
     pub output_rows: Rows,
     /// How the samples' gradients of a weight are summed.
     pub sums: Sums,
-    /// How Adam's moments are stored.
+    /// How weights and Adam's moments are stored, in all layers; biases stay in f32.
     pub precision: Precision,
     /// Steps between two looks at the recall of the active sets, outside the device clock; 0: none.
     pub recall_every: u64,
@@ -134,9 +134,10 @@ impl Options {
         {
             return Err(refuse(format!("preset {preset:?} is for the engine {}", preset.engine())));
         }
-        if options.precision == Precision::PackedMoments && options.optimiser != Optimiser::Adam {
+        if options.precision != Precision::F32 && options.optimiser != Optimiser::Adam {
             return Err(refuse(
-                "`precision = \"packed-moments\"` stores Adam's moments; use `optimiser = \"adam\"`".into(),
+                "`precision` packed-moments, bf16-weights and packed are for Adam's state; use `optimiser = \"adam\"`"
+                    .into(),
             ));
         }
         if options.shared && options.sums != Sums::Deterministic {

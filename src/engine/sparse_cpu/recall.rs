@@ -32,7 +32,7 @@ impl Recall {
     /// labels, which are active whatever is selected, are left out.
     pub fn measure(&mut self, layer: &SparseLayer, x: &[f32], batch: &Batch, active: impl Fn(usize, u32) -> bool) {
         let started = Instant::now();
-        let top = self.exact.run(&layer.weights.w, layer.weights.stride, &layer.bias.b, x, self.at);
+        let top = self.exact.run(layer.weights.weights(), layer.weights.stride, &layer.bias.b, x, self.at);
         for (sample, neurons) in top.labels.chunks(top.k.max(1)).enumerate() {
             for &neuron in neurons.iter().filter(|neuron| !batch.labels(sample).contains(neuron)) {
                 self.top += 1;

@@ -19,6 +19,8 @@ use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::memory::Aligned;
 use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, row_sums, scale_block};
+use crate::kernels::weights::Weights;
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use serde::Deserialize;
 use std::sync::Mutex;
@@ -287,12 +289,31 @@ impl Chunk {
         self.bias.clear();
         self.bias.extend(neurons.iter().zip(corrections).map(|(&n, c)| bias.b[n as usize] + c));
         let stride = weights.stride;
-        let to = if products == Products::F32 { &mut self.w } else { rows };
-        to.resize(neurons.len() * stride, 0.0);
-        (kernels().gather_rows)(&weights.w, stride, neurons, to);
-        if products == Products::Bf16 {
-            self.pairs.resize(tiled(neurons.len()) * stride / 2, 0);
-            pack_rows(to, &mut self.pairs);
+        let (size, in_pairs) = (neurons.len() * stride, tiled(neurons.len()) * stride / 2);
+        match (weights.weights(), products) {
+            (Weights::F32(w), Products::F32) => {
+                self.w.resize(size, 0.0);
+                (kernels().gather_rows)(w, stride, neurons, &mut self.w);
+            }
+            (Weights::F32(w), Products::Bf16) => {
+                rows.resize(size, 0.0);
+                (kernels().gather_rows)(w, stride, neurons, rows);
+                self.pairs.resize(in_pairs, 0);
+                pack_rows(rows, &mut self.pairs);
+            }
+            // Rows of bf16 are rows of pairs, and a pair has the bits of an f32.
+            (Weights::Bf16(w), Products::F32) => {
+                rows.resize(size / 2, 0.0);
+                (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, rows);
+                self.w.resize(size, 0.0);
+                (kernels().bf16.widen)(cast_slice(rows), &mut self.w);
+            }
+            (Weights::Bf16(w), Products::Bf16) => {
+                self.pairs.resize(in_pairs, 0);
+                let (gathered, rest) = self.pairs.split_at_mut(size / 2);
+                (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, cast_slice_mut(gathered));
+                rest.fill(0);
+            }
         }
     }
 

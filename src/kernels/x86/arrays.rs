@@ -5,8 +5,10 @@
 use super::adam::Adam;
 use super::storage::{Plain, State};
 use super::vector::Vector;
+use crate::kernels::weights::Weight;
 use crate::kernels::{AdamRows, check};
 use crate::network::AdamStep;
+use half::bf16;
 
 #[inline(always)]
 pub(super) unsafe fn dot<V: Vector>(a: &[f32], b: &[f32]) -> f32 {
@@ -132,6 +134,18 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
         w.store_first(at.w, left);
         m.store_first(at.m, left);
         v.store_first(at.v, left);
+    }
+}
+
+#[inline(always)]
+pub(super) unsafe fn widen<V: Vector>(from: &[bf16], to: &mut [f32]) {
+    assert_eq!(from.len(), to.len());
+    let whole = to.len() / V::LANES * V::LANES;
+    for i in (0..whole).step_by(V::LANES) {
+        V::load_bf16(from.as_ptr().add(i)).store(to.as_mut_ptr().add(i));
+    }
+    for (to, from) in to[whole..].iter_mut().zip(&from[whole..]) {
+        *to = from.widen();
     }
 }
 

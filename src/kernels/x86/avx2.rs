@@ -3,6 +3,7 @@
 use super::kernel_set;
 use super::vector::Vector;
 use crate::kernels::packed::GOLDEN;
+use half::bf16;
 use std::arch::x86_64::*;
 
 kernel_set!("avx2", "avx2,fma", __m256);
@@ -13,6 +14,16 @@ unsafe fn first(n: usize) -> __m256i {
     static BITS: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
     // SAFETY: eight values from index 8 - n lie inside the sixteen.
     unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n).cast()) }
+}
+
+/// What each lane is rounded with.
+#[inline(always)]
+unsafe fn lanes(noise: u32) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let steps = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(GOLDEN as i32));
+        _mm256_add_epi32(steps, _mm256_set1_epi32(noise as i32))
+    }
 }
 
 #[allow(unsafe_op_in_unsafe_fn)]
@@ -60,13 +71,26 @@ impl Vector for __m256 {
 
     #[inline(always)]
     unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32) {
-        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        let steps = _mm256_mullo_epi32(lane, _mm256_set1_epi32(GOLDEN as i32));
-        let noise = _mm256_srli_epi32::<16>(_mm256_add_epi32(steps, _mm256_set1_epi32(noise as i32)));
+        let noise = _mm256_srli_epi32::<16>(lanes(noise));
         let m = _mm256_add_epi32(_mm256_castps_si256(m), _mm256_set1_epi32(0x8000));
         let v = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(v), noise));
         let m = _mm256_and_si256(m, _mm256_set1_epi32(0xffff_0000u32 as i32));
         _mm256_storeu_si256(to.cast(), _mm256_or_si256(m, v));
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+        _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16, noise: u32) {
+        let noise = _mm256_and_si256(lanes(noise), _mm256_set1_epi32(0xffff));
+        let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(self), noise));
+        // Each 128 bits packed on their own; the first and the third quarter are what is wanted.
+        let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(rounded, rounded));
+        _mm_storeu_si128(to.cast(), _mm256_castsi256_si128(packed));
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 use super::kernel_set;
 use super::vector::Vector;
 use crate::kernels::packed::GOLDEN;
+use half::bf16;
 use std::arch::x86_64::*;
 
 kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", __m512);
@@ -11,6 +12,17 @@ kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", __m512);
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {
     (1 << n) - 1
+}
+
+/// What each lane is rounded with.
+#[inline(always)]
+unsafe fn lanes(noise: u32) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let steps = _mm512_mullo_epi32(lane, _mm512_set1_epi32(GOLDEN as i32));
+        _mm512_add_epi32(steps, _mm512_set1_epi32(noise as i32))
+    }
 }
 
 #[allow(unsafe_op_in_unsafe_fn)]
@@ -57,13 +69,24 @@ impl Vector for __m512 {
 
     #[inline(always)]
     unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32) {
-        let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-        let steps = _mm512_mullo_epi32(lane, _mm512_set1_epi32(GOLDEN as i32));
-        let noise = _mm512_srli_epi32::<16>(_mm512_add_epi32(steps, _mm512_set1_epi32(noise as i32)));
+        let noise = _mm512_srli_epi32::<16>(lanes(noise));
         let m = _mm512_add_epi32(_mm512_castps_si512(m), _mm512_set1_epi32(0x8000));
         let v = _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_castps_si512(v), noise));
         let m = _mm512_and_si512(m, _mm512_set1_epi32(0xffff_0000u32 as i32));
         _mm512_storeu_si512(to.cast(), _mm512_or_si512(m, v));
+    }
+
+    #[inline(always)]
+    unsafe fn load_bf16(from: *const bf16) -> Self {
+        let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+    }
+
+    #[inline(always)]
+    unsafe fn store_bf16(self, to: *mut bf16, noise: u32) {
+        let noise = _mm512_and_si512(lanes(noise), _mm512_set1_epi32(0xffff));
+        let rounded = _mm512_add_epi32(_mm512_castps_si512(self), noise);
+        _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)));
     }
 
     #[inline(always)]

@@ -28,6 +28,7 @@ macro_rules! kernel_set {
         use super::{arrays, probes, rows};
         use crate::kernels::packed::{PackedKernels, PackedRows};
         use crate::kernels::roofline::Probes;
+        use crate::kernels::weights::{Bf16Kernels, Bf16Rows};
         use crate::kernels::{AdamRows, Kernels, Pairs};
         use crate::network::AdamStep;
 
@@ -49,19 +50,31 @@ macro_rules! kernel_set {
             pair_exp,
             pair_scale,
             packed: PackedKernels { row_adam: packed::row_adam, pair_update: packed::pair_update },
+            bf16: Bf16Kernels {
+                widen,
+                row_sum: bf16_weights::row_sum,
+                pair_dots: bf16_weights::pair_dots,
+                row_adam: bf16_weights::row_adam,
+                pair_update: bf16_weights::pair_update,
+                packed: PackedKernels {
+                    row_adam: bf16_packed::row_adam,
+                    pair_update: bf16_packed::pair_update,
+                },
+            },
             probes: Probes { read_rows, change_rows, multiply_add },
         };
 
+        kernel_set! { @weights $features, $V, f32 }
+        kernel_set! { @update $features, $V, AdamRows<'_> }
         kernel_set! { @each $features,
             arrays::dot::<$V>(a: &[f32], b: &[f32]) -> f32;
             arrays::axpy::<$V>(alpha: f32, x: &[f32], y: &mut [f32]) -> ();
             arrays::max::<$V>(x: &[f32]) -> f32;
             arrays::exp_sum::<$V>(x: &mut [f32], shift: f32) -> f32;
+            arrays::widen::<$V>(from: &[bf16], to: &mut [f32]) -> ();
             arrays::adam::<$V>(state: AdamRows<'_>, g: &[f32], step: AdamStep) -> ();
             rows::row_dots::<$V>(w: &[f32], width: usize, rows: &[u32], x: &[f32], out: &mut [f32]) -> ();
-            rows::row_sum::<$V>(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) -> ();
             rows::gather_rows::<$V>(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) -> ();
-            rows::pair_dots::<$V>(w: &[f32], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) -> ();
             arrays::pair_max::<$V>(logits: &[f32], columns: &[u32], largest: &mut [f32]) -> ();
             arrays::pair_exp::<$V>(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]) -> ();
             arrays::pair_scale::<$V>(g: &mut [f32], columns: &[u32], scale: &[f32]) -> ();
@@ -69,12 +82,30 @@ macro_rules! kernel_set {
             probes::change_rows::<$V>(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) -> ();
             probes::multiply_add::<$V>(rounds: usize) -> f64;
         }
-        kernel_set! { @update $features, $V, AdamRows<'_> }
 
         mod packed {
             use super::*;
 
             kernel_set! { @update $features, $V, PackedRows<'_> }
+        }
+
+        mod bf16_weights {
+            use super::*;
+
+            kernel_set! { @weights $features, $V, bf16 }
+            kernel_set! { @update $features, $V, Bf16Rows<'_> }
+        }
+
+        mod bf16_packed {
+            use super::*;
+
+            kernel_set! { @update $features, $V, PackedRows<'_, bf16> }
+        }
+    };
+    (@weights $features:literal, $V:ty, $W:ty) => {
+        kernel_set! { @each $features,
+            rows::row_sum::<$V, $W>(w: &[$W], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) -> ();
+            rows::pair_dots::<$V, $W>(w: &[$W], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) -> ();
         }
     };
     (@update $features:literal, $V:ty, $Rows:ty) => {

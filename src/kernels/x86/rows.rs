@@ -6,7 +6,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::adam::Adam;
-use super::storage::{Rows, State, prefetch_vector};
+use super::storage::{Element, Rows, State, prefetch_vector};
 use super::vector::{AHEAD_BYTES, Vector};
 use crate::kernels::packed::GOLDEN;
 use crate::kernels::{Pairs, check};
@@ -74,21 +74,21 @@ macro_rules! unrolled {
 }
 
 #[inline(always)]
-pub(super) unsafe fn load_block<V: Vector, const N: usize>(from: *const f32) -> [V; N] {
+pub(super) unsafe fn load_block<V: Vector, W: Element, const N: usize>(from: *const W) -> [V; N] {
     let mut block = [V::splat(0.0); N];
     for (j, vector) in block.iter_mut().enumerate() {
-        *vector = V::load(from.add(j * V::LANES));
+        *vector = W::load(from.add(j * V::LANES));
     }
     block
 }
 
 /// Loads a block and asks for another; in turns, because a burst of prefetches would fill the queue before the loads.
 #[inline(always)]
-pub(super) unsafe fn load_ahead<V: Vector, const N: usize>(from: *const f32, ahead: *const f32) -> [V; N] {
+pub(super) unsafe fn load_ahead<V: Vector, W: Element, const N: usize>(from: *const W, ahead: *const W) -> [V; N] {
     let mut block = [V::splat(0.0); N];
     for (j, vector) in block.iter_mut().enumerate() {
-        prefetch_vector::<V, f32>(ahead, j);
-        *vector = V::load(from.add(j * V::LANES));
+        prefetch_vector::<V, W>(ahead, j);
+        *vector = W::load(from.add(j * V::LANES));
     }
     block
 }
@@ -100,32 +100,44 @@ pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], 
     let (w, ahead) = (w.as_ptr(), rows_ahead(width, size_of::<f32>()));
     first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
     for ((row, next), out) in with_next(rows, ahead).zip(out) {
-        *out = row_dot::<V, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
+        *out = row_dot::<V, f32, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
     }
 }
 
 /// Product of two padded rows, which prefetches a third if `AHEAD`.
 #[inline(always)]
-unsafe fn row_dot<V: Vector, const AHEAD: bool>(w: *const f32, x: *const f32, width: usize, next: *const f32) -> f32 {
+unsafe fn row_dot<V: Vector, W: Element, const AHEAD: bool>(
+    w: *const W,
+    x: *const f32,
+    width: usize,
+    next: *const W,
+) -> f32 {
     let mut sums = [V::splat(0.0); 2];
     by_blocks!(V, width, |N, at| {
         unrolled!(N, |j| {
             if AHEAD {
-                prefetch_vector::<V, f32>(next.wrapping_add(at), j);
+                prefetch_vector::<V, W>(next.wrapping_add(at), j);
             }
             let column = at + j * V::LANES;
-            sums[j % 2] = V::load(w.add(column)).mul_add(V::load(x.add(column)), sums[j % 2]);
+            let weight: V = W::load(w.add(column));
+            sums[j % 2] = weight.mul_add(V::load(x.add(column)), sums[j % 2]);
         });
     });
     sums[0].add(sums[1]).sum()
 }
 
 #[inline(always)]
-pub(super) unsafe fn row_sum<V: Vector>(w: &[f32], width: usize, rows: &[u32], coefficients: &[f32], out: &mut [f32]) {
+pub(super) unsafe fn row_sum<V: Vector, W: Element>(
+    w: &[W],
+    width: usize,
+    rows: &[u32],
+    coefficients: &[f32],
+    out: &mut [f32],
+) {
     check::rows(rows, width, w.len());
     assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
-    let (w, out, ahead) = (w.as_ptr(), out.as_mut_ptr(), rows_ahead(width, size_of::<f32>()));
-    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
+    let (w, out, ahead) = (w.as_ptr(), out.as_mut_ptr(), rows_ahead(width, size_of::<W>()));
+    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
     for ((row, next), &coefficient) in with_next(rows, ahead).zip(coefficients) {
         let coefficient = V::splat(coefficient);
         by_blocks!(V, width, |N, at| {
@@ -195,21 +207,27 @@ unsafe fn adam_block<V: Vector, S: State, const N: usize>(
 }
 
 #[inline(always)]
-pub(super) unsafe fn pair_dots<V: Vector>(w: &[f32], x: &[f32], width: usize, pairs: Pairs<'_>, out: &mut [f32]) {
+pub(super) unsafe fn pair_dots<V: Vector, W: Element>(
+    w: &[W],
+    x: &[f32],
+    width: usize,
+    pairs: Pairs<'_>,
+    out: &mut [f32],
+) {
     if !check::pairs(pairs, width, w.len(), x.len(), out.len()) {
         return;
     }
-    let (w, x, ahead) = (w.as_ptr(), x.as_ptr(), rows_ahead(width, size_of::<f32>()));
-    first_rows::<V>(pairs.rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
+    let (w, x, ahead) = (w.as_ptr(), x.as_ptr(), rows_ahead(width, size_of::<W>()));
+    first_rows::<V>(pairs.rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
     for ((row, next), range) in with_next(pairs.rows, ahead).zip(pairs.ranges()) {
         let (row, next) = (w.add(row * width), w.wrapping_add(next * width));
         let (columns, out) = (&pairs.columns[range.clone()], &mut out[range]);
         let mut each = columns.iter().zip(out);
         if let Some((&column, out)) = each.next() {
-            *out = row_dot::<V, true>(row, x.add(column as usize * width), width, next);
+            *out = row_dot::<V, W, true>(row, x.add(column as usize * width), width, next);
         }
         for (&column, out) in each {
-            *out = row_dot::<V, false>(row, x.add(column as usize * width), width, next);
+            *out = row_dot::<V, W, false>(row, x.add(column as usize * width), width, next);
         }
     }
 }
@@ -255,7 +273,7 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
         by_blocks!(V, width, |N, at| {
             let (state, ahead) = (state.wrapping_add(row * width + at), state.wrapping_add(next * width + at));
             let (x, dx) = (x.add(at), dx.wrapping_add(at));
-            let gradient: [V; N] = gradient_block::<V, DX, N>(state.weights(), x, dx, width, columns, g);
+            let gradient: [V; N] = gradient_block::<V, _, DX, N>(state.weights(), x, dx, width, columns, g);
             noise = adam_block(&adam, state, &gradient, ahead, noise);
         });
     }
@@ -264,8 +282,8 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
 /// The gradient of one block of a row. It stays in registers while the columns pass, and so do the weights, where their
 /// products go to `dx`: weights and moments are read once and written once.
 #[inline(always)]
-unsafe fn gradient_block<V: Vector, const DX: bool, const N: usize>(
-    w: *const f32,
+unsafe fn gradient_block<V: Vector, W: Element, const DX: bool, const N: usize>(
+    w: *const W,
     x: *const f32,
     dx: *mut f32,
     width: usize,

@@ -1,10 +1,13 @@
-//! How rows lie in memory: as f32, or with packed moments ([`crate::kernels::packed`]).
+//! How rows lie in memory: weights in f32 or bf16 ([`crate::kernels::weights`]), moments in f32 or packed
+//! ([`crate::kernels::packed`]).
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::vector::{Vector, prefetch};
-use crate::kernels::packed::{PackedRows, mixed};
+use crate::kernels::packed::{PackedRows, Rounded, mixed};
+use crate::kernels::weights::{Bf16Rows, Weight};
 use crate::kernels::{AdamRows, check};
+use half::bf16;
 
 /// Prefetches the line in which the `vector`-th vector from `at` starts, if it is the first to start there, `at` being
 /// the start of a line.
@@ -26,12 +29,44 @@ pub(super) trait Rows {
     fn seed(&self) -> u32;
 }
 
+/// What a weight lies in memory as.
+pub(super) trait Element: Copy {
+    unsafe fn load<V: Vector>(from: *const Self) -> V;
+    /// `noise` is what the first lane is rounded with, see [`Vector::store_bf16`].
+    unsafe fn store<V: Vector>(to: *mut Self, w: V, noise: u32);
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const f32) -> V {
+        V::load(from)
+    }
+
+    #[inline(always)]
+    unsafe fn store<V: Vector>(to: *mut f32, w: V, _noise: u32) {
+        w.store(to);
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    unsafe fn load<V: Vector>(from: *const bf16) -> V {
+        V::load_bf16(from)
+    }
+
+    #[inline(always)]
+    unsafe fn store<V: Vector>(to: *mut bf16, w: V, noise: u32) {
+        w.store_bf16(to, noise);
+    }
+}
+
 /// Pointers into weights and moments at one offset.
 pub(super) trait State: Copy {
+    type Weight: Element;
     /// Bytes of a weight and its moments.
     const BYTES: usize;
 
-    fn weights(self) -> *const f32;
+    fn weights(self) -> *const Self::Weight;
     fn wrapping_add(self, offset: usize) -> Self;
     /// Prefetches the `vector`-th vector; see [`prefetch_vector`].
     fn prefetch<V: Vector>(self, vector: usize);
@@ -41,10 +76,10 @@ pub(super) trait State: Copy {
     unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32);
 }
 
-/// w, m and v in f32.
+/// m and v in f32.
 #[derive(Clone, Copy)]
-pub(super) struct Plain {
-    pub(super) w: *mut f32,
+pub(super) struct Plain<W = f32> {
+    pub(super) w: *mut W,
     pub(super) m: *mut f32,
     pub(super) v: *mut f32,
 }
@@ -74,11 +109,31 @@ impl Rows for AdamRows<'_> {
     }
 }
 
-impl State for Plain {
-    const BYTES: usize = 12;
+impl Rows for Bf16Rows<'_> {
+    type State = Plain<bf16>;
 
     #[inline(always)]
-    fn weights(self) -> *const f32 {
+    fn checked_len(&self) -> usize {
+        Rounded::checked_len(self)
+    }
+
+    #[inline(always)]
+    fn state(self) -> Plain<bf16> {
+        Plain { w: self.w.as_mut_ptr(), m: self.m.as_mut_ptr(), v: self.v.as_mut_ptr() }
+    }
+
+    #[inline(always)]
+    fn seed(&self) -> u32 {
+        mixed(self.seed)
+    }
+}
+
+impl<W: Element> State for Plain<W> {
+    type Weight = W;
+    const BYTES: usize = size_of::<W>() + 8;
+
+    #[inline(always)]
+    fn weights(self) -> *const W {
         self.w
     }
 
@@ -89,41 +144,42 @@ impl State for Plain {
 
     #[inline(always)]
     fn prefetch<V: Vector>(self, vector: usize) {
-        for table in [self.w, self.m, self.v] {
+        prefetch_vector::<V, W>(self.w, vector);
+        for table in [self.m, self.v] {
             prefetch_vector::<V, f32>(table, vector);
         }
     }
 
     #[inline(always)]
     unsafe fn load<V: Vector>(self) -> (V, V, V) {
-        (V::load(self.w), V::load(self.m), V::load(self.v))
+        (W::load(self.w), V::load(self.m), V::load(self.v))
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, _noise: u32) {
-        w.store(self.w);
+    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32) {
+        W::store(self.w, w, noise);
         m.store(self.m);
         v.store(self.v);
     }
 }
 
-/// w in f32, m and v in one word.
+/// m and v in one word.
 #[derive(Clone, Copy)]
-pub(super) struct Packed {
-    w: *mut f32,
+pub(super) struct Packed<W> {
+    w: *mut W,
     moments: *mut u32,
 }
 
-impl Rows for PackedRows<'_> {
-    type State = Packed;
+impl<W: Weight + Element> Rows for PackedRows<'_, W> {
+    type State = Packed<W>;
 
     #[inline(always)]
     fn checked_len(&self) -> usize {
-        self.checked_len()
+        Rounded::checked_len(self)
     }
 
     #[inline(always)]
-    fn state(self) -> Packed {
+    fn state(self) -> Packed<W> {
         Packed { w: self.w.as_mut_ptr(), moments: self.moments.as_mut_ptr() }
     }
 
@@ -133,11 +189,12 @@ impl Rows for PackedRows<'_> {
     }
 }
 
-impl State for Packed {
-    const BYTES: usize = 8;
+impl<W: Element> State for Packed<W> {
+    type Weight = W;
+    const BYTES: usize = size_of::<W>() + 4;
 
     #[inline(always)]
-    fn weights(self) -> *const f32 {
+    fn weights(self) -> *const W {
         self.w
     }
 
@@ -148,19 +205,19 @@ impl State for Packed {
 
     #[inline(always)]
     fn prefetch<V: Vector>(self, vector: usize) {
-        prefetch_vector::<V, f32>(self.w, vector);
+        prefetch_vector::<V, W>(self.w, vector);
         prefetch_vector::<V, u32>(self.moments, vector);
     }
 
     #[inline(always)]
     unsafe fn load<V: Vector>(self) -> (V, V, V) {
         let (m, v) = V::load_moments(self.moments);
-        (V::load(self.w), m, v)
+        (W::load(self.w), m, v)
     }
 
     #[inline(always)]
     unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32) {
-        w.store(self.w);
+        W::store(self.w, w, noise);
         V::store_moments(self.moments, m, v, noise);
     }
 }

@@ -1,6 +1,7 @@
 //! What a kernel needs of a vector register. See [`super`].
 
 use crate::kernels::NORMAL;
+use half::bf16;
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 /// A register of `LANES` f32.
@@ -28,6 +29,9 @@ pub(in crate::kernels) trait Vector: Copy {
     /// m rounded to the nearest, v up or down at random: the upper half of `noise + lane * GOLDEN` is added to what is
     /// cut off.
     unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32);
+    unsafe fn load_bf16(from: *const bf16) -> Self;
+    /// Rounds up or down at random: the lower half of `noise + lane * GOLDEN` is added to what is cut off.
+    unsafe fn store_bf16(self, to: *mut bf16, noise: u32);
 
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
