@@ -32,7 +32,7 @@
 //! # `best`: what reaches a given P@1 soonest
 //!
 //! No hashing: one set for the whole batch, of its labels and uniform negatives, 1,000 or what makes it 4,000 neurons,
-//! with logits corrected for the probability of being in the set; products in bf16, Adam's moments in bf16.
+//! with logits corrected for the probability of being in the set; products, weights and Adam's moments in bf16.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -109,7 +109,7 @@ impl Preset {
                 floor = 4000
                 correct = true
                 products = "bf16"
-                precision = "packed-moments"
+                precision = "packed"
                 "#
             .into(),
         };
