@@ -9,7 +9,7 @@ use super::layer::Target;
 use crate::engine::common::Shards;
 use crate::engine::cpu::{Bias, Matrix, Update};
 use crate::engine::exact_top_k::transpose;
-use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::bf16::{PairProduct, Parts, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::softmax::{exp_block, row_sums};
@@ -203,9 +203,9 @@ impl Inputs {
         transpose(&self.rows, stride, samples, &mut self.columns, samples);
         if products == Products::Bf16 {
             self.packed_columns.resize(stride / 2 * samples, 0);
-            pack_pairs(&self.columns, samples, &mut self.packed_columns);
+            pack_pairs(&self.columns, samples, Parts::One, &mut self.packed_columns);
             self.packed_rows.resize(samples / 2 * stride, 0);
-            pack_pairs(&self.rows, stride, &mut self.packed_rows);
+            pack_pairs(&self.rows, stride, Parts::One, &mut self.packed_rows);
         }
     }
 }
@@ -223,9 +223,9 @@ impl Chunk {
             }
             Products::Bf16 => {
                 self.pairs_w.resize(m * stride / 2, 0);
-                pack_rows(&self.w, &mut self.pairs_w);
+                pack_rows(&self.w, Parts::One, &mut self.pairs_w);
                 let (a, b) = (&self.pairs_w, &inputs.packed_columns);
-                let product = PairProduct { m, n: samples, pairs: stride / 2, a, b, accumulate: false };
+                let product = PairProduct { m, n: samples, k: stride, parts: Parts::One, a, b, accumulate: false };
                 product.run(&mut self.z, &mut Ahead::default());
             }
         }
@@ -246,17 +246,17 @@ impl Chunk {
                 Product::rows(dims, z, samples, &inputs.rows, stride).run(&mut self.dw);
             }
             Products::Bf16 => {
-                pack_pairs(&self.w, stride, &mut self.pairs_w);
+                pack_pairs(&self.w, stride, Parts::One, &mut self.pairs_w);
                 self.pairs_g.resize(m * samples / 2, 0);
                 self.pairs_gt.resize(m * samples / 2, 0);
-                pack_pairs(z, samples, &mut self.pairs_g);
+                pack_pairs(z, samples, Parts::One, &mut self.pairs_g);
                 transpose_pairs(&self.pairs_g, samples, &mut self.pairs_gt);
                 let (a, b) = (&self.pairs_gt, &self.pairs_w);
-                let product = PairProduct { m: samples, n: stride, pairs: m / 2, a, b, accumulate: false };
+                let product = PairProduct { m: samples, n: stride, k: m, parts: Parts::One, a, b, accumulate: false };
                 product.run(&mut self.dx, &mut Ahead::default());
-                pack_rows(z, &mut self.pairs_g);
+                pack_rows(z, Parts::One, &mut self.pairs_g);
                 let (a, b) = (&self.pairs_g, &inputs.packed_rows);
-                let product = PairProduct { m, n: stride, pairs: samples / 2, a, b, accumulate: false };
+                let product = PairProduct { m, n: stride, k: samples, parts: Parts::One, a, b, accumulate: false };
                 product.run(&mut self.dw, &mut Ahead::default());
             }
         }
