@@ -12,6 +12,7 @@ use crate::engine::exact_top_k::transpose;
 use crate::kernels::bf16::{PairProduct, Parts, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
+use crate::kernels::memory::Aligned;
 use crate::kernels::softmax::{exp_block, row_sums};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -23,11 +24,11 @@ const CHUNK: usize = 256;
 #[derive(Debug, Default)]
 struct Inputs {
     samples: usize,
-    rows: Vec<f32>,
-    columns: Vec<f32>,
+    rows: Aligned,
+    columns: Aligned,
     /// The same as the second operand of bf16 products.
-    packed_rows: Vec<u32>,
-    packed_columns: Vec<u32>,
+    packed_rows: Aligned<u32>,
+    packed_columns: Aligned<u32>,
 }
 
 /// What the products of a shared step are computed in.
@@ -58,9 +59,9 @@ struct Chunk {
     /// The same relative to the first.
     local: Vec<u32>,
     /// Gathered weights (`R x stride`), their gradient, logits then gradients (`R x samples`).
-    w: Vec<f32>,
-    dw: Vec<f32>,
-    z: Vec<f32>,
+    w: Aligned,
+    dw: Aligned,
+    z: Aligned,
     /// Bias plus correction, a row.
     bias: Vec<f32>,
     db: Vec<f32>,
@@ -70,11 +71,11 @@ struct Chunk {
     /// (position in `z`, target mass, sample).
     targets: Vec<(u32, f32, u32)>,
     target_logits: f64,
-    dx: Vec<f32>,
+    dx: Aligned,
     /// bf16 operands: weights, and gradients in two layouts.
-    pairs_w: Vec<u32>,
-    pairs_g: Vec<u32>,
-    pairs_gt: Vec<u32>,
+    pairs_w: Aligned<u32>,
+    pairs_g: Aligned<u32>,
+    pairs_gt: Aligned<u32>,
 }
 
 impl Shared {
@@ -196,15 +197,15 @@ fn scale_block_in_place(z: &mut [f32], scale: &[f32]) {
 impl Inputs {
     fn fill(&mut self, x: &[f32], stride: usize, samples: usize, products: Products) {
         self.samples = samples;
-        self.rows.clear();
-        self.rows.extend_from_slice(x);
-        self.rows.resize(samples * stride, 0.0);
-        self.columns.resize(samples * stride, 0.0);
+        self.rows.resize(samples * stride);
+        self.rows[..x.len()].copy_from_slice(x);
+        self.rows[x.len()..].fill(0.0);
+        self.columns.resize(samples * stride);
         transpose(&self.rows, stride, samples, &mut self.columns, samples);
         if products == Products::Bf16 {
-            self.packed_columns.resize(stride / 2 * samples, 0);
+            self.packed_columns.resize(stride / 2 * samples);
             pack_pairs(&self.columns, samples, Parts::One, &mut self.packed_columns);
-            self.packed_rows.resize(samples / 2 * stride, 0);
+            self.packed_rows.resize(samples / 2 * stride);
             pack_pairs(&self.rows, stride, Parts::One, &mut self.packed_rows);
         }
     }
@@ -215,14 +216,14 @@ impl Chunk {
     fn logits(&mut self, inputs: &Inputs, stride: usize, products: Products) {
         let (rows, samples) = (self.neurons.len(), inputs.samples);
         let m = tiled(rows);
-        self.z.resize(m * samples, 0.0);
+        self.z.resize(m * samples);
         match products {
             Products::F32 => {
                 let dims = (rows, samples, stride);
                 Product::rows(dims, &self.w, stride, &inputs.columns, samples).run(&mut self.z);
             }
             Products::Bf16 => {
-                self.pairs_w.resize(m * stride / 2, 0);
+                self.pairs_w.resize(m * stride / 2);
                 pack_rows(&self.w, Parts::One, &mut self.pairs_w);
                 let (a, b) = (&self.pairs_w, &inputs.packed_columns);
                 let product = PairProduct { m, n: samples, k: stride, parts: Parts::One, a, b, accumulate: false };
@@ -235,8 +236,8 @@ impl Chunk {
     fn gradients(&mut self, inputs: &Inputs, stride: usize, products: Products) {
         let (rows, samples) = (self.neurons.len(), inputs.samples);
         let m = tiled(rows);
-        self.dx.resize(samples * stride, 0.0);
-        self.dw.resize(m * stride, 0.0);
+        self.dx.resize(samples * stride);
+        self.dw.resize(m * stride);
         let z = &self.z[..rows * samples];
         match products {
             Products::F32 => {
@@ -247,8 +248,8 @@ impl Chunk {
             }
             Products::Bf16 => {
                 pack_pairs(&self.w, stride, Parts::One, &mut self.pairs_w);
-                self.pairs_g.resize(m * samples / 2, 0);
-                self.pairs_gt.resize(m * samples / 2, 0);
+                self.pairs_g.resize(m * samples / 2);
+                self.pairs_gt.resize(m * samples / 2);
                 pack_pairs(z, samples, Parts::One, &mut self.pairs_g);
                 transpose_pairs(&self.pairs_g, samples, &mut self.pairs_gt);
                 let (a, b) = (&self.pairs_gt, &self.pairs_w);
@@ -267,7 +268,7 @@ impl Chunk {
         self.neurons.extend_from_slice(neurons);
         self.local.clear();
         self.local.extend(neurons.iter().map(|n| n - neurons[0]));
-        self.w.resize(neurons.len() * weights.stride, 0.0);
+        self.w.resize(neurons.len() * weights.stride);
         (kernels().gather_rows)(&weights.w, weights.stride, neurons, &mut self.w);
         self.bias.clear();
         self.bias.extend(neurons.iter().zip(corrections).map(|(&n, c)| bias.b[n as usize] + c));
