@@ -60,6 +60,7 @@ pub fn pack_pairs(from: &[f32], width: usize, parts: Parts, out: &mut [u32]) {
     if from.len() < chunks * TILE * width {
         out.fill(0);
     }
+    #[cfg(target_arch = "x86_64")]
     let native = native();
     for (q, rows) in from.chunks(2 * width).enumerate() {
         let (even, odd) = rows.split_at(width);
