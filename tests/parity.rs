@@ -8,7 +8,17 @@ use slidebench::network::{Init, Parameters, Rows, Shape};
 
 /// Engines held to the reference, with the options each is tried with. One line an engine.
 const CONTESTANTS: &[(&str, &[&str])] = &[
-    ("dense-cpu", &["", "block = 7\nlogits-budget-mib = 0", "block = 1", "block = 64\nlogits-budget-mib = 0"]),
+    (
+        "dense-cpu",
+        &[
+            "",
+            "block = 7\nlogits-budget-mib = 0",
+            "block = 1",
+            "block = 64\nlogits-budget-mib = 0",
+            "precision = \"bf16x3\"\nblock = 32\nlogits-budget-mib = 0",
+            "precision = \"bf16x3\"\nlogits-budget-mib = 64",
+        ],
+    ),
     (
         "sparse-cpu:all",
         &[
@@ -163,10 +173,29 @@ fn bf16_stays_near_the_reference() {
     }
 }
 
+/// The low parts carry what bf16 loses: were any of them dropped, this would be no nearer than bf16 is.
+#[test]
+fn three_products_of_bf16_are_far_nearer_than_one() {
+    for problem in problems().into_iter().take(7) {
+        let expected = losses(problem.engine("reference", "", 1).as_mut(), &problem);
+        let [one, three] = ["bf16", "bf16x3"].map(|precision| {
+            let options = format!("precision = \"{precision}\"\nblock = 32");
+            let found = losses(problem.engine("dense-cpu", &options, 2).as_mut(), &problem);
+            found.iter().zip(&expected).map(|(found, expected)| (found - expected).abs() / expected).fold(0.0, f64::max)
+        });
+        assert!(three < one / 20.0, "{problem:?}: {three} and {one}");
+    }
+}
+
 #[test]
 fn dense_cpu_gives_the_same_bits_on_any_number_of_threads() {
     for problem in problems() {
-        for options in ["block = 3", "block = 3\nlogits-budget-mib = 0", "block = 32\nprecision = \"bf16\""] {
+        for options in [
+            "block = 3",
+            "block = 3\nlogits-budget-mib = 0",
+            "block = 32\nprecision = \"bf16\"",
+            "block = 32\nprecision = \"bf16x3\"",
+        ] {
             let trained = |threads| {
                 let mut engine = problem.engine("dense-cpu", options, threads);
                 let losses = losses(engine.as_mut(), &problem);

@@ -94,11 +94,18 @@ const PAGE_BYTES: usize = 4096;
 /// A vector whose first element starts a cache line, for whatever is read or written by whole registers or tiles: where
 /// rows straddle lines, a 512-bit load is two accesses, and a tile of AMX takes 15 ns to load instead of 2.
 #[derive(Clone, Debug)]
-pub struct Aligned<T>(AVec<T, ConstAlign<64>>);
+pub struct Aligned<T = f32>(AVec<T, ConstAlign<64>>);
 
 impl<T> Default for Aligned<T> {
     fn default() -> Self {
         Self(AVec::new(64))
+    }
+}
+
+impl<T> Aligned<T> {
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.0.capacity() * size_of::<T>()
     }
 }
 

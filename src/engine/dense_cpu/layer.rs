@@ -12,6 +12,7 @@ use crate::kernels::memory::{Aligned, Buffer};
 use crate::kernels::softmax::row_sums;
 use crate::kernels::{AdamRows, kernels};
 use crate::network::{AdamStep, Layer, Order};
+use bytemuck::Pod;
 use rayon::prelude::*;
 use std::io;
 use std::ops::Range;
@@ -65,10 +66,10 @@ impl Block<'_> {
             let product = Product::rows((rows, samples, stride), self.w, stride, &input.columns, samples);
             return product.run_ahead(out, ahead);
         };
-        let a = &mut pairs.w[..tiled(rows) * stride / 2];
-        pack_rows(self.w, a);
-        let product =
-            PairProduct { m: tiled(rows), n: samples, pairs: stride / 2, a, b: &packed.columns, accumulate: false };
+        let (m, parts) = (tiled(rows), packed.parts);
+        let a = &mut pairs.w[..parts.pairs(m * stride)];
+        pack_rows(self.w, parts, a);
+        let product = PairProduct { m, n: samples, k: stride, parts, a, b: &packed.columns, accumulate: false };
         product.run(out, ahead);
     }
 
@@ -93,16 +94,16 @@ impl Block<'_> {
                 .run_ahead(d_input, ahead);
             return Product::rows((rows, stride, samples), delta, samples, &input.rows, stride).run_ahead(dw, ahead);
         };
-        let m = tiled(rows);
-        let (w, transposed) = (&mut pairs.w[..m * stride / 2], &mut pairs.transposed[..m * stride / 2]);
-        let g = &mut pairs.g[..m * samples / 2];
-        pack_pairs(self.w, stride, w);
+        let (m, parts) = (tiled(rows), packed.parts);
+        let weights = parts.pairs(m * stride);
+        let (w, transposed) = (&mut pairs.w[..weights], &mut pairs.transposed[..weights]);
+        let g = &mut pairs.g[..parts.pairs(m * samples)];
+        pack_pairs(self.w, stride, parts, w);
         transpose_pairs(w, stride, transposed);
-        pack_pairs(delta, samples, g);
-        PairProduct { m: stride, n: samples, pairs: m / 2, a: transposed, b: g, accumulate }.run(d_input, ahead);
-        pack_rows(delta, g);
-        let product = PairProduct { m, n: stride, pairs: samples / 2, a: g, b: &packed.rows, accumulate: false };
-        product.run(dw, ahead);
+        pack_pairs(delta, samples, parts, g);
+        PairProduct { m: stride, n: samples, k: m, parts, a: transposed, b: g, accumulate }.run(d_input, ahead);
+        pack_rows(delta, parts, g);
+        PairProduct { m, n: stride, k: samples, parts, a: g, b: &packed.rows, accumulate: false }.run(dw, ahead);
     }
 }
 
@@ -117,11 +118,10 @@ pub struct PairScratch<'a> {
 }
 
 impl<'a> PairScratch<'a> {
-    /// `half` pairs for each form of the weights and the rest for deltas; or nothing of nothing.
-    fn split(pairs: &'a mut [u32], half: usize) -> Self {
-        let half = half.min(pairs.len());
-        let (w, rest) = pairs.split_at_mut(half);
-        let (transposed, g) = rest.split_at_mut(half.min(rest.len()));
+    /// As many pairs for each form of the weights, and the rest for deltas.
+    fn split(pairs: &'a mut [u32], weights: usize) -> Self {
+        let (w, rest) = pairs.split_at_mut(weights);
+        let (transposed, g) = rest.split_at_mut(weights);
         Self { w, transposed, g }
     }
 }
@@ -131,25 +131,25 @@ impl<'a> PairScratch<'a> {
 pub struct Scratch {
     /// For every thread: a block of logits or deltas (`block x samples`), the gradient of a block (`block x stride`)
     /// and of its biases (`block`).
-    block: Aligned<f32>,
-    gradient: Aligned<f32>,
-    bias: Aligned<f32>,
+    block: Aligned,
+    gradient: Aligned,
+    bias: Aligned,
     /// For every thread, what [`PairScratch`] holds.
     pairs: Aligned<u32>,
     /// For every chunk: `stride x samples`.
-    partials: Aligned<f32>,
+    partials: Aligned,
 }
 
 impl Scratch {
     pub fn bytes(&self) -> u64 {
-        let floats = self.block.capacity() + self.gradient.capacity() + self.bias.capacity() + self.partials.capacity();
-        4 * (floats + self.pairs.capacity()) as u64
+        let floats = [&self.block, &self.gradient, &self.bias, &self.partials];
+        (floats.map(Aligned::bytes).iter().sum::<usize>() + self.pairs.bytes()) as u64
     }
 }
 
-fn grow<T: Copy + Default>(buffer: &mut Aligned<T>, len: usize) {
+fn grow<T: Pod>(buffer: &mut Aligned<T>, len: usize) {
     if buffer.len() < len {
-        buffer.resize(len, T::default());
+        buffer.resize(len, T::zeroed());
     }
 }
 
@@ -192,9 +192,11 @@ impl NeuronLayer {
         Block { index: i, bias: &self.bias[rows.clone()], w, rows }
     }
 
-    /// Pairs a thread needs for a [`PairScratch`].
-    fn pairs(&self, input: &Activations, samples: usize) -> usize {
-        if input.packed.is_some() { self.block * self.stride + self.block * samples / 2 } else { 0 }
+    /// Pairs a thread needs for a [`PairScratch`], and those of them for each form of the weights.
+    fn pairs(&self, input: &Activations, samples: usize) -> (usize, usize) {
+        let pairs = |numbers| input.packed.as_ref().map_or(0, |packed| packed.parts.pairs(numbers));
+        let weights = pairs(self.block * self.stride);
+        (2 * weights + pairs(self.block * samples), weights)
     }
 
     /// Runs `work(block, scratch of block x samples, …)` over all blocks, chunk by chunk in parallel.
@@ -205,7 +207,7 @@ impl NeuronLayer {
         samples: usize,
         work: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>) + Sync,
     ) {
-        let (size, pairs) = (self.block * samples, self.pairs(input, samples));
+        let (size, (pairs, weights)) = (self.block * samples, self.pairs(input, samples));
         grow(&mut scratch.block, rayon::current_num_threads() * size);
         grow(&mut scratch.pairs, rayon::current_num_threads() * pairs);
         let (buffers, all_pairs) = (Shards::new(&mut scratch.block), Shards::new(&mut scratch.pairs));
@@ -215,7 +217,7 @@ impl NeuronLayer {
             let (buffer, pairs) = unsafe {
                 (buffers.take(thread * size..(thread + 1) * size), all_pairs.take(thread * pairs..(thread + 1) * pairs))
             };
-            let mut pairs = PairScratch::split(pairs, self.block * self.stride / 2);
+            let mut pairs = PairScratch::split(pairs, weights);
             for block in blocks.map(|i| self.view(i)) {
                 work(block, buffer, &mut pairs);
             }
@@ -256,7 +258,7 @@ impl NeuronLayer {
         delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>, &mut Ahead) + Sync,
     ) {
         let (stride, block, outputs, sgd) = (self.stride, self.block, self.outputs, self.sgd);
-        let (threads, pairs_size) = (rayon::current_num_threads(), self.pairs(input, samples));
+        let (threads, (pairs_size, weights)) = (rayon::current_num_threads(), self.pairs(input, samples));
         let partial_size = stride * samples;
         let per_chunk = self.blocks_per_chunk();
         let chunks = self.blocks().div_ceil(per_chunk);
@@ -285,7 +287,7 @@ impl NeuronLayer {
                     partials.take(chunk * partial_size..(chunk + 1) * partial_size),
                 )
             };
-            let mut pairs = PairScratch::split(pairs, block * stride / 2);
+            let mut pairs = PairScratch::split(pairs, weights);
             for i in blocks.clone() {
                 let rows = i * block..outputs.min((i + 1) * block);
                 let span = rows.start * stride..rows.end * stride;

@@ -12,8 +12,9 @@
 //!
 //! **Counted work.** FLOPs are the multiply-adds of the matrix products, 6·B·in·out for a layer (forward, gradient of W,
 //! gradient of the input), 4·nnz·H for sparse and 4·B·I·H for dense input; exponentials, Adam and products computed
-//! again are not counted. Bytes: W read in the forward pass, then W, m, v (with SGD, W) read and written; kept exponentials written
-//! and read; rows of the input layer read by every occurrence and, once, updated.
+//! again are not counted, and a product counts once in whatever precision (`bf16x3` makes three of it). Bytes: W read in
+//! the forward pass, then W, m, v (with SGD, W) read and written; kept exponentials written and read; rows of the input
+//! layer read by every occurrence and, once, updated.
 
 mod activations;
 mod layer;
@@ -69,7 +70,7 @@ impl Default for Options {
 impl Options {
     /// Bytes of exponentials to keep.
     fn budget(&self) -> usize {
-        let by_default = if self.precision == Precision::Bf16 && Method::best() == Method::Amx { 0 } else { 1024 };
+        let by_default = if self.precision != Precision::F32 && Method::best() == Method::Amx { 0 } else { 1024 };
         self.logits_budget_mib.unwrap_or(by_default) << 20
     }
 }
@@ -95,8 +96,8 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
     if options.block == 0 {
         return Err(EngineError::Settings("dense-cpu: `block` must be at least 1".into()));
     }
-    if options.precision == Precision::Bf16 && !options.block.is_multiple_of(TILE) {
-        let problem = format!("dense-cpu: with `precision = \"bf16\"`, `block` must be a multiple of {TILE}");
+    if options.precision != Precision::F32 && !options.block.is_multiple_of(TILE) {
+        let problem = format!("dense-cpu: with a `precision` other than \"f32\", `block` must be a multiple of {TILE}");
         return Err(EngineError::Settings(problem));
     }
     let pool = rayon::ThreadPoolBuilder::new()
@@ -246,7 +247,7 @@ fn loaded(network: &mut Option<Network>) -> Result<&mut Network, EngineError> {
 impl Engine for DenseCpu {
     fn describe(&self) -> EngineInfo {
         let mut notes = vec![("kernels".to_string(), kernels().name.to_string())];
-        if self.options.precision == Precision::Bf16 {
+        if self.options.precision != Precision::F32 {
             notes.push(("products".into(), Method::best().name().into()));
         }
         if let Some(Network { input, layers, .. }) = &self.network {
@@ -260,6 +261,7 @@ impl Engine for DenseCpu {
             precision: match self.options.precision {
                 Precision::F32 => "f32".into(),
                 Precision::Bf16 => "bf16 products, f32 sums, weights and state".into(),
+                Precision::Bf16x3 => "bf16x3 products (16 bits of mantissa), f32 sums, weights and state".into(),
             },
             threads: self.pool.current_num_threads(),
             notes,

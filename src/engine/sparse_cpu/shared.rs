@@ -14,7 +14,9 @@ use super::layer::Target;
 use crate::engine::common::Shards;
 use crate::engine::cpu::{Bias, Matrix, MatrixShards, Update, log_normalisers};
 use crate::engine::exact_top_k::transpose;
-use crate::kernels::bf16::{Method, PairProduct, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::bf16::{
+    Method, PairProduct, Parts, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs,
+};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::memory::Aligned;
@@ -264,9 +266,9 @@ impl Inputs {
         transpose(&self.rows, stride, samples, &mut self.columns, samples);
         if products == Products::Bf16 {
             self.packed_columns.resize(stride / 2 * samples, 0);
-            pack_pairs(&self.columns, samples, &mut self.packed_columns);
+            pack_pairs(&self.columns, samples, Parts::One, &mut self.packed_columns);
             self.packed_rows.resize(samples / 2 * stride, 0);
-            pack_pairs(&self.rows, stride, &mut self.packed_rows);
+            pack_pairs(&self.rows, stride, Parts::One, &mut self.packed_rows);
         }
     }
 }
@@ -299,7 +301,7 @@ impl Chunk {
                 rows.resize(size, 0.0);
                 (kernels().gather_rows)(w, stride, neurons, rows);
                 self.pairs.resize(in_pairs, 0);
-                pack_rows(rows, &mut self.pairs);
+                pack_rows(rows, Parts::One, &mut self.pairs);
             }
             // Rows of bf16 are rows of pairs, and a pair has the bits of an f32.
             (Weights::Bf16(w), Products::F32) => {
@@ -328,7 +330,7 @@ impl Chunk {
             }
             Products::Bf16 => {
                 let (a, b) = (&self.pairs, &inputs.packed_columns);
-                let product = PairProduct { m, n: samples, pairs: stride / 2, a, b, accumulate: false };
+                let product = PairProduct { m, n: samples, k: stride, parts: Parts::One, a, b, accumulate: false };
                 product.run(z, &mut Ahead::default());
             }
         }
@@ -373,13 +375,14 @@ impl Chunk {
                 z_pairs.resize(m * samples / 2, 0);
                 z_transposed.resize(m * samples / 2, 0);
                 interleave_rows(&self.pairs, stride, w_pairs);
-                pack_pairs(z, samples, z_pairs);
+                pack_pairs(z, samples, Parts::One, z_pairs);
                 transpose_pairs(z_pairs, samples, z_transposed);
                 let (a, b) = (&*z_transposed, &*w_pairs);
-                PairProduct { m: samples, n: stride, pairs: m / 2, a, b, accumulate }.run(dx, &mut Ahead::default());
-                pack_rows(z, z_pairs);
+                let product = PairProduct { m: samples, n: stride, k: m, parts: Parts::One, a, b, accumulate };
+                product.run(dx, &mut Ahead::default());
+                pack_rows(z, Parts::One, z_pairs);
                 let (a, b) = (&*z_pairs, &inputs.packed_rows);
-                let product = PairProduct { m, n: stride, pairs: samples / 2, a, b, accumulate: false };
+                let product = PairProduct { m, n: stride, k: samples, parts: Parts::One, a, b, accumulate: false };
                 product.run(dw, &mut Ahead::default());
             }
         }

@@ -1,9 +1,9 @@
 //! The products in AMX, Intel's matrix unit: eight tile registers of 16 rows by 64 bytes.
 //!
 //! The instructions have no stable intrinsics in Rust, so they are written out. Two tiles of A and two of B make four
-//! tiles of C: four loads for four multiplications, each 16 x 16 x 32 multiply-adds.
+//! tiles of C: four loads for four multiplications, each 16 x 16 x 32 multiply-adds; in two parts, eight for twelve.
 
-use super::PairProduct;
+use super::{PairProduct, Parts, TILE};
 use crate::kernels::gemm::Ahead;
 use std::arch::asm;
 use std::arch::x86_64::__cpuid_count;
@@ -65,14 +65,14 @@ static CONFIGURATION: Configuration = Configuration {
 /// # Safety
 /// [`granted`] must have said yes; sizes must be multiples of 32 and the operands hold them.
 pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
-    let (m, n, pairs) = (p.m, p.n, p.pairs);
+    let (m, n, k, pairs) = (p.m, p.n, p.k, p.pairs());
     // SAFETY: every address lies inside A, B or C; the tile registers are this function's alone and released at its end.
     unsafe {
         asm!("ldtilecfg [{}]", in(reg) &raw const CONFIGURATION, options(nostack, readonly));
         let mut square = |i: usize, j: usize| {
             let (a, b) = (p.a.as_ptr().add(i * pairs), p.b.as_ptr().add(j * pairs));
-            let ahead = ahead.take(LINES * pairs / 16);
-            square(a, 4 * pairs, b, c.add(i * n + j), 4 * n, pairs / 16, p.accumulate, ahead);
+            let ahead = ahead.take(LINES * k / TILE);
+            square(p, a, b, c.add(i * n + j), ahead);
         };
         // What is read again and again shall stay in the L1 cache: all of B where it fits, else a panel of it.
         if 4 * n * pairs <= L1 {
@@ -87,30 +87,29 @@ pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
 /// Bytes of an L1 cache of 48 KiB that may hold one operand.
 const L1: usize = 32 << 10;
 
-/// Cache lines prefetched for every four multiplications, which take some 64 cycles.
+/// Cache lines prefetched for every 32 of k: enough that three products bring the next block's weights and moments.
 const LINES: usize = 8;
 
-/// 32 x 32 of C: `a_bytes` from row to row of A, `c_bytes` from row to row of C.
-#[allow(clippy::too_many_arguments)]
-unsafe fn square(
-    a: *const u32,
-    a_bytes: usize,
-    b: *const u32,
-    c: *mut f32,
-    c_bytes: usize,
-    steps: usize,
-    accumulate: bool,
-    (line, lines): (*const i8, usize),
-) {
-    if steps == 0 {
+/// Two lines of what lies ahead, from the given one.
+macro_rules! prefetch {
+    ($at:literal) => {
+        concat!("prefetcht1 [{line} + 64 * ", $at, "]\nprefetcht1 [{line} + 64 * ", $at, " + 64]")
+    };
+}
+
+/// 32 x 32 of C.
+unsafe fn square(p: &PairProduct<'_>, a: *const u32, b: *const u32, c: *mut f32, (line, lines): (*const i8, usize)) {
+    if p.k == 0 {
         return;
     }
+    let (a_bytes, c_bytes) = (4 * p.pairs(), 4 * p.n);
     // A prefetch of no mapped page would walk the page table in vain.
     let (line, line_step) = if lines == 0 { (a.cast(), 0) } else { (line, 64 * LINES) };
+    let choices = u32::from(p.accumulate) | u32::from(p.parts == Parts::Two) << 1;
     // SAFETY: by the caller; the tile registers are named as overwritten.
     unsafe {
         asm!(
-            "test {accumulate:e}, {accumulate:e}",
+            "test {choices:e}, 1",
             "jz 2f",
             "tileloadd tmm0, [{c} + {c_bytes}]",
             "tileloadd tmm1, [{c} + {c_bytes} + 64]",
@@ -123,28 +122,64 @@ unsafe fn square(
             "tilezero tmm2",
             "tilezero tmm3",
             "3:",
+            "test {choices:e}, 2",
+            "jnz 5f",
+            // One part.
+            "4:",
             "tileloadd tmm4, [{a} + {a_bytes}]",
-            "prefetcht1 [{line}]",
-            "prefetcht1 [{line} + 64]",
+            prefetch!(0),
             "tileloadd tmm6, [{b} + {b_bytes}]",
             "tdpbf16ps tmm0, tmm4, tmm6",
-            "prefetcht1 [{line} + 128]",
-            "prefetcht1 [{line} + 192]",
+            prefetch!(2),
             "tileloadd tmm7, [{b} + {b_bytes} + 64]",
             "tdpbf16ps tmm1, tmm4, tmm7",
-            "prefetcht1 [{line} + 256]",
-            "prefetcht1 [{line} + 320]",
+            prefetch!(4),
             "tileloadd tmm5, [{a_below} + {a_bytes}]",
             "tdpbf16ps tmm2, tmm5, tmm6",
-            "prefetcht1 [{line} + 384]",
-            "prefetcht1 [{line} + 448]",
+            prefetch!(6),
             "tdpbf16ps tmm3, tmm5, tmm7",
             "add {line}, {line_step}",
             "add {a}, 64",
             "add {a_below}, 64",
             "add {b}, 2048",
             "dec {steps}",
-            "jnz 3b",
+            "jnz 4b",
+            "jmp 6f",
+            // Two: high with low,
+            "5:",
+            "tileloadd tmm4, [{a} + {a_bytes}]",
+            prefetch!(0),
+            "tileloadd tmm6, [{b} + {b_bytes} + 2048]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tileloadd tmm7, [{b} + {b_bytes} + 2112]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            prefetch!(2),
+            "tileloadd tmm5, [{a_below} + {a_bytes}]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            // high with high,
+            "tileloadd tmm6, [{b} + {b_bytes}]",
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            prefetch!(4),
+            "tileloadd tmm7, [{b} + {b_bytes} + 64]",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            // and low with high.
+            "tileloadd tmm4, [{a} + {a_bytes} + 64]",
+            prefetch!(6),
+            "tdpbf16ps tmm0, tmm4, tmm6",
+            "tdpbf16ps tmm1, tmm4, tmm7",
+            "tileloadd tmm5, [{a_below} + {a_bytes} + 64]",
+            "tdpbf16ps tmm2, tmm5, tmm6",
+            "tdpbf16ps tmm3, tmm5, tmm7",
+            "add {line}, {line_step}",
+            "add {a}, 128",
+            "add {a_below}, 128",
+            "add {b}, 4096",
+            "dec {steps}",
+            "jnz 5b",
+            "6:",
             "tilestored [{c} + {c_bytes}], tmm0",
             "tilestored [{c} + {c_bytes} + 64], tmm1",
             "tilestored [{c_below} + {c_bytes}], tmm2",
@@ -159,8 +194,8 @@ unsafe fn square(
             c_bytes = in(reg) c_bytes,
             line = inout(reg) line => _,
             line_step = in(reg) line_step,
-            steps = inout(reg) steps => _,
-            accumulate = in(reg) u64::from(accumulate),
+            steps = inout(reg) p.k / TILE => _,
+            choices = in(reg) choices,
             out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
             out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
             options(nostack),

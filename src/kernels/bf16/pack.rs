@@ -1,12 +1,17 @@
 //! f32 matrices rounded into pairs of bf16.
 
-use super::TILE;
+use super::{CHUNK, Parts, TILE};
 use crate::kernels::kernels;
 use half::bf16;
 
-/// Rounds to nearest even.
-fn round(x: f32) -> u32 {
-    u32::from(bf16::from_f32(x).to_bits())
+/// Two numbers rounded to nearest even.
+fn pair(x: f32, y: f32) -> u32 {
+    u32::from(bf16::from_f32(x).to_bits()) | u32::from(bf16::from_f32(y).to_bits()) << 16
+}
+
+/// What rounding takes from a number.
+fn rest(x: f32) -> f32 {
+    x - bf16::from_f32(x).to_f32()
 }
 
 /// Whether the CPU rounds to bf16 itself.
@@ -17,49 +22,67 @@ fn native() -> bool {
     false
 }
 
-/// Pairs along rows: `out[i]` holds elements 2i and 2i + 1. What lies beyond `from` is filled with zeros.
+/// Pairs along rows: of one part, `out[i]` holds elements 2i and 2i + 1. What lies beyond `from` is filled with zeros.
 ///
 /// # Panics
 /// If `from` does not fit, or its length is no multiple of 32.
-pub fn pack_rows(from: &[f32], out: &mut [u32]) {
-    assert!(from.len().is_multiple_of(32) && 2 * out.len() >= from.len());
-    let (out, rest) = out.split_at_mut(from.len() / 2);
-    rest.fill(0);
+pub fn pack_rows(from: &[f32], parts: Parts, out: &mut [u32]) {
+    assert!(from.len().is_multiple_of(TILE) && out.len() >= parts.pairs(from.len()));
+    let (out, beyond) = out.split_at_mut(parts.pairs(from.len()));
+    beyond.fill(0);
     #[cfg(target_arch = "x86_64")]
     if native() {
-        // SAFETY: the CPU has the features; lengths are multiples of 32 and 16.
-        return unsafe { vectors::pack_rows(from, out) };
+        // SAFETY: the CPU has the features, and the lengths are as asserted.
+        return unsafe { vectors::pack_rows(from, parts, out) };
     }
-    for (pair, out) in from.chunks_exact(2).zip(out) {
-        *out = round(pair[0]) | round(pair[1]) << 16;
+    for (from, out) in from.chunks_exact(TILE).zip(out.chunks_exact_mut(parts as usize * CHUNK)) {
+        let (high, low) = out.split_at_mut(CHUNK);
+        for (from, high) in from.chunks_exact(2).zip(high) {
+            *high = pair(from[0], from[1]);
+        }
+        for (from, low) in from.chunks_exact(2).zip(low) {
+            *low = pair(rest(from[0]), rest(from[1]));
+        }
     }
 }
 
 /// Pairs along columns: `out` interleaves rows 2q and 2q + 1 of `from`, in panels of [`TILE`] columns
-/// (`width/32 x pairs x 32`). Pairs beyond `from` are filled with zeros.
+/// (of one part, `width/32 x pairs x 32`). Pairs beyond `from` are filled with zeros.
 ///
 /// # Panics
-/// If `from` is no whole number of rows of `width`, a multiple of [`TILE`], or `out` no whole number or too few.
-pub fn pack_pairs(from: &[f32], width: usize, out: &mut [u32]) {
-    assert!(width.is_multiple_of(TILE) && from.len().is_multiple_of(width) && out.len().is_multiple_of(width));
-    let (rows, pairs) = (from.len() / width, out.len() / width);
-    assert!(rows <= 2 * pairs);
-    if rows < 2 * pairs {
+/// If `from` is no whole number of rows of `width`, a multiple of [`TILE`], or `out` no whole number of chunks or too few.
+pub fn pack_pairs(from: &[f32], width: usize, parts: Parts, out: &mut [u32]) {
+    let chunk = parts as usize * CHUNK * TILE;
+    assert!(width.is_multiple_of(TILE) && from.len().is_multiple_of(width));
+    assert!(out.len().is_multiple_of(chunk * (width / TILE)) && out.len() >= parts.pairs(from.len()));
+    // Chunks of a panel.
+    let chunks = out.len() / chunk / (width / TILE).max(1);
+    if from.len() < chunks * TILE * width {
         out.fill(0);
     }
+    #[cfg(target_arch = "x86_64")]
+    let native = native();
     for (q, rows) in from.chunks(2 * width).enumerate() {
         let (even, odd) = rows.split_at(width);
         for panel in 0..width / TILE {
             let columns = panel * TILE..(panel + 1) * TILE;
-            let out = &mut out[(panel * pairs + q) * TILE..][..TILE];
+            let chunk = &mut out[(panel * chunks + q / CHUNK) * chunk..][..chunk];
+            let (high, low) = chunk.split_at_mut(CHUNK * TILE);
+            let at = q % CHUNK;
+            let high = &mut high[at * TILE..][..TILE];
+            let low = low.chunks_exact_mut(TILE).nth(at).unwrap_or_default();
             #[cfg(target_arch = "x86_64")]
-            if native() && !odd.is_empty() {
-                // SAFETY: the CPU has the features; all three are of TILE elements.
-                unsafe { vectors::interleave(&even[columns.clone()], &odd[columns], out) };
+            if native && !odd.is_empty() {
+                // SAFETY: the CPU has the features.
+                unsafe { vectors::interleave(&even[columns.clone()], &odd[columns], high, low) };
                 continue;
             }
-            for (i, out) in columns.zip(out) {
-                *out = round(even[i]) | odd.get(i).map_or(0, |&odd| round(odd) << 16);
+            let number = |i: usize| (even[columns.start + i], odd.get(columns.start + i).copied().unwrap_or(0.0));
+            for (i, high) in high.iter_mut().enumerate() {
+                *high = pair(number(i).0, number(i).1);
+            }
+            for (i, low) in low.iter_mut().enumerate() {
+                *low = pair(rest(number(i).0), rest(number(i).1));
             }
         }
     }
@@ -118,17 +141,31 @@ pub fn transpose_pairs(from: &[u32], width: usize, out: &mut [u32]) {
 
 #[cfg(target_arch = "x86_64")]
 mod vectors {
+    use super::{CHUNK, Parts, TILE};
     use std::arch::x86_64::*;
 
-    /// Lengths: a multiple of 32, and half of it.
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub unsafe fn pack_rows(from: &[f32], out: &mut [u32]) {
-        for (from, out) in from.chunks_exact(32).zip(out.chunks_exact_mut(16)) {
-            // SAFETY: 32 and 16 elements.
+    /// 32 numbers as bf16, those of `x` before those of `y`.
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    fn round(x: __m512, y: __m512) -> __m512i {
+        // SAFETY: both are 512 bits of integers.
+        unsafe { std::mem::transmute(_mm512_cvtne2ps_pbh(y, x)) }
+    }
+
+    /// `out` of as many pairs as stand for the numbers, a multiple of [`TILE`].
+    #[target_feature(enable = "avx512f,avx512bf16")]
+    pub unsafe fn pack_rows(from: &[f32], parts: Parts, out: &mut [u32]) {
+        for (from, out) in from.chunks_exact(TILE).zip(out.chunks_exact_mut(parts as usize * CHUNK)) {
+            // SAFETY: the chunks are of 32 numbers and of 16 pairs a part.
             unsafe {
-                let (low, high) = (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16)));
-                let packed: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(high, low));
-                _mm512_storeu_si512(out.as_mut_ptr().cast(), packed);
+                let (x, y) = (_mm512_loadu_ps(from.as_ptr()), _mm512_loadu_ps(from.as_ptr().add(16)));
+                let rounded = round(x, y);
+                _mm512_storeu_si512(out.as_mut_ptr().cast(), rounded);
+                if parts == Parts::Two {
+                    let half = |half| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(half)));
+                    let x = _mm512_sub_ps(x, half(_mm512_castsi512_si256(rounded)));
+                    let y = _mm512_sub_ps(y, half(_mm512_extracti64x4_epi64::<1>(rounded)));
+                    _mm512_storeu_si512(out.as_mut_ptr().add(CHUNK).cast(), round(x, y));
+                }
             }
         }
     }
@@ -175,18 +212,27 @@ mod vectors {
         }
     }
 
-    /// All three of one length, a multiple of 16.
+    /// [`TILE`] numbers of one row and the next, and what rounding took from them where `low` is not empty.
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    pub unsafe fn interleave(even: &[f32], odd: &[f32], out: &mut [u32]) {
+    pub unsafe fn interleave(even: &[f32], odd: &[f32], high: &mut [u32], low: &mut [u32]) {
+        debug_assert!(even.len() == TILE && odd.len() == TILE && high.len() == TILE);
+        debug_assert!(low.is_empty() || low.len() == TILE);
         // Lane 2i of the result is number i of the first half, lane 2i + 1 number i of the second.
         let order: [u16; 32] = std::array::from_fn(|lane| (lane / 2 + 16 * (lane % 2)) as u16);
-        // SAFETY: 32 numbers of 16 bits; then 16 elements each.
+        // SAFETY: 32 numbers of 16 bits; then by the lengths.
         unsafe {
             let order = _mm512_loadu_si512(order.as_ptr().cast());
-            for ((even, odd), out) in even.chunks_exact(16).zip(odd.chunks_exact(16)).zip(out.chunks_exact_mut(16)) {
-                let (even, odd) = (_mm512_loadu_ps(even.as_ptr()), _mm512_loadu_ps(odd.as_ptr()));
-                let packed: __m512i = std::mem::transmute(_mm512_cvtne2ps_pbh(odd, even));
-                _mm512_storeu_si512(out.as_mut_ptr().cast(), _mm512_permutexvar_epi16(order, packed));
+            for at in (0..TILE).step_by(16) {
+                let (even, odd) = (_mm512_loadu_ps(even.as_ptr().add(at)), _mm512_loadu_ps(odd.as_ptr().add(at)));
+                let pairs = _mm512_permutexvar_epi16(order, round(even, odd));
+                _mm512_storeu_si512(high.as_mut_ptr().add(at).cast(), pairs);
+                if !low.is_empty() {
+                    let upper = _mm512_and_si512(pairs, _mm512_set1_epi32(0xFFFF_0000u32 as i32));
+                    let even = _mm512_sub_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs)));
+                    let odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(upper));
+                    let pairs = _mm512_permutexvar_epi16(order, round(even, odd));
+                    _mm512_storeu_si512(low.as_mut_ptr().add(at).cast(), pairs);
+                }
             }
         }
     }
@@ -204,36 +250,55 @@ mod tests {
         f32::from_bits(pair & 0xFFFF_0000)
     }
 
+    /// The part of `x` that is wanted: the nearest bf16, or the nearest to what it leaves.
+    fn part(x: f32, which: usize) -> f32 {
+        let rounded = bf16::from_f32(x).to_f32();
+        if which == 0 { rounded } else { bf16::from_f32(x - rounded).to_f32() }
+    }
+
     #[test]
     fn pairs_hold_the_rounded_numbers_in_order() {
-        let from: Vec<f32> = (0..5 * 32).map(|i| 1.0 + (i * 7919 % 1000) as f32 / 999.0).collect();
-        let rounded = |i: usize| bf16::from_f32(from[i]).to_f32();
-        let mut rows = vec![9; 5 * 16 + 3];
-        pack_rows(&from, &mut rows);
-        assert!((0..80).all(|i| low(rows[i]) == rounded(2 * i) && high(rows[i]) == rounded(2 * i + 1)));
-        assert_eq!(rows[80..], [0; 3]);
+        let from: Vec<f32> = (0..5 * 64).map(|i| 1.0 + (i * 7919 % 1000) as f32 / 999.0).collect();
+        for parts in [Parts::One, Parts::Two] {
+            let count = parts as usize;
+            let mut rows = vec![9; parts.pairs(320) + 3];
+            pack_rows(&from, parts, &mut rows);
+            for (at, &pair) in rows[..parts.pairs(320)].iter().enumerate() {
+                let (chunk, which, i) = (at / 16 / count, at / 16 % count, at % 16);
+                let expected = |i: usize| part(from[32 * chunk + i], which);
+                assert_eq!((low(pair), high(pair)), (expected(2 * i), expected(2 * i + 1)));
+            }
+            assert_eq!(rows[parts.pairs(320)..], [0; 3]);
 
-        // Five rows of 64 columns: two panels, three pairs and one more of zeros.
-        let from = [from, vec![1.5; 5 * 32]].concat();
-        let rounded = |i: usize| bf16::from_f32(from[i]).to_f32();
-        let mut panels = vec![9; 4 * 64];
-        pack_pairs(&from, 64, &mut panels);
-        for q in 0..4 {
-            for i in 0..64 {
-                let pair = panels[(i / 32 * 4 + q) * 32 + i % 32];
-                let expected = |row: usize| if row < 5 { rounded(row * 64 + i) } else { 0.0 };
-                assert_eq!((low(pair), high(pair)), (expected(2 * q), expected(2 * q + 1)));
+            // Five rows of 64 columns: two panels of two chunks, the rest of them zeros.
+            let mut panels = vec![9; parts.pairs(64 * 64)];
+            pack_pairs(&from, 64, parts, &mut panels);
+            for (at, &pair) in panels.iter().enumerate() {
+                let (i, q, which) = (at % 32, at / 32 % 16, at / 512 % count);
+                let (chunk, panel) = (at / 512 / count % 2, at / 1024 / count);
+                let expected = |row: usize| {
+                    let row = 32 * chunk + row;
+                    if row < 5 { part(from[row * 64 + 32 * panel + i], which) } else { 0.0 }
+                };
+                assert_eq!((low(pair), high(pair)), (expected(2 * q), expected(2 * q + 1)), "{parts:?} {at}");
             }
         }
+    }
 
-        // The same numbers paired along rows first.
-        let from = &from[..2 * 64 * 2];
-        let (mut rows, mut direct, mut turned) = (vec![0; 128], vec![0; 128], vec![9; 128]);
-        pack_rows(from, &mut rows);
-        pack_pairs(from, 64, &mut direct);
+    #[test]
+    fn pairs_along_rows_turn_into_pairs_along_columns() {
+        let from: Vec<f32> = (0..4 * 64).map(|i| 1.0 + (i * 7919 % 1000) as f32 / 999.0).collect();
+        let (mut rows, mut panels, mut turned) = (vec![0; 128], vec![0; 16 * 64], vec![9; 128]);
+        pack_rows(&from, Parts::One, &mut rows);
         interleave_rows(&rows, 64, &mut turned);
-        assert_eq!(turned, direct);
+        // Whole chunks of 16 pairs, of which two are filled.
+        pack_pairs(&from, 64, Parts::One, &mut panels);
+        let filled = panels.chunks(16 * 32).flat_map(|panel| &panel[..2 * 32]).copied();
+        assert_eq!(turned, filled.collect::<Vec<u32>>());
+    }
 
+    #[test]
+    fn the_transpose_is_one() {
         for pairs in [4, 16, 48] {
             let panels: Vec<u32> = (0..2 * pairs * 32).collect();
             let (pairs, mut rows) = (pairs as usize, vec![0; panels.len()]);
