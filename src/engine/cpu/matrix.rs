@@ -8,6 +8,7 @@ use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::packed::PackedRows;
 use crate::kernels::weights::{Bf16Rows, Weights};
 use crate::kernels::{AdamRows, Pairs, kernels};
+use crate::network::AdamStep;
 use bytemuck::Pod;
 use half::bf16;
 use rayon::prelude::*;
@@ -108,6 +109,28 @@ impl RowState<'_> {
         }
     }
 
+    /// The weights, padding included.
+    pub fn weights(&self) -> Weights<'_> {
+        match self {
+            Self::F32(state) => Weights::F32(state.w),
+            Self::PackedMoments(state) => Weights::F32(state.w),
+            Self::Bf16Weights(state) => Weights::Bf16(state.w),
+            Self::Packed(state) => Weights::Bf16(state.w),
+        }
+    }
+
+    /// Adam on all of these rows, whose gradients are at hand.
+    pub fn adam(self, gradients: &[f32], step: AdamStep) {
+        // To the kernels over lists, all rows are one long one.
+        let (width, rows) = (gradients.len(), [0]);
+        match self {
+            Self::F32(state) => (kernels().adam)(state, gradients, step),
+            Self::PackedMoments(state) => (kernels().packed.row_adam)(state, width, &rows, gradients, step),
+            Self::Bf16Weights(state) => (kernels().bf16.row_adam)(state, width, &rows, gradients, step),
+            Self::Packed(state) => (kernels().bf16.packed.row_adam)(state, width, &rows, gradients, step),
+        }
+    }
+
     /// `Kernels::row_adam` on these rows.
     pub fn row_adam(self, width: usize, rows: &[u32], gradients: &[f32], step: &Update) {
         match self {
@@ -120,6 +143,23 @@ impl RowState<'_> {
 }
 
 impl<'a> MatrixShards<'a> {
+    /// Where weights and moments of the rows `rows` (cut to the matrix by the caller) lie, for prefetches.
+    pub fn places(&self, rows: Range<usize>) -> [(*const f32, usize); 3] {
+        fn place<T>(shards: &Shards<'_, T>, span: Range<usize>) -> (*const f32, usize) {
+            let (start, len) = shards.place(span);
+            (start.cast(), len * size_of::<T>() / size_of::<f32>())
+        }
+        let span = rows.start * self.stride..rows.end * self.stride;
+        let w = match &self.w {
+            WeightShards::F32(w) => place(w, span.clone()),
+            WeightShards::Bf16(w) => place(w, span.clone()),
+        };
+        match &self.moments {
+            MomentShards::F32 { m, v } => [w, place(m, span.clone()), place(v, span)],
+            MomentShards::Packed(moments) => [w, place(moments, span), (std::ptr::null(), 0)],
+        }
+    }
+
     /// The rows `rows` (cut to the matrix by the caller).
     ///
     /// # Safety

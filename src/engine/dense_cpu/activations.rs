@@ -3,7 +3,6 @@
 use crate::engine::exact_top_k::transpose;
 use crate::kernels::bf16::{Parts, pack_pairs, tiled};
 use crate::kernels::memory::{Aligned, Buffer, HugePages};
-use rayon::prelude::*;
 use serde::Deserialize;
 use std::io;
 
@@ -94,24 +93,6 @@ impl Activations {
         let packed = self.packed.as_ref().map_or(0, |packed| packed.columns.bytes() + packed.rows.bytes());
         (self.rows.bytes() + self.columns.bytes() + packed) as u64
     }
-}
-
-/// Copies `rows` rows of `width` into zero-padded rows of `tiled(width)`.
-pub fn pad_rows(values: &[f32], rows: usize, width: usize) -> io::Result<Buffer> {
-    let stride = tiled(width);
-    let mut out = zeros(rows * stride)?;
-    if width > 0 {
-        out.par_chunks_mut(stride)
-            .zip(values.par_chunks(width))
-            .for_each(|(to, from)| to[..width].copy_from_slice(from));
-    }
-    Ok(out)
-}
-
-/// The inverse of [`pad_rows`].
-pub fn unpad_rows(values: &[f32], rows: usize, width: usize) -> Vec<f32> {
-    let stride = tiled(width);
-    (0..rows).flat_map(|r| &values[r * stride..r * stride + width]).copied().collect()
 }
 
 /// `len` zeros on huge pages, every page touched.

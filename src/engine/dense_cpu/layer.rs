@@ -4,38 +4,32 @@
 //! the tasks that threads steal. A chunk adds the gradient for the layer's input over its blocks in order into a
 //! partial sum of its own, and the partial sums are added in order: results do not depend on the number of threads.
 
-use super::activations::{Activations, pad_rows, unpad_rows, zeros};
+use super::activations::Activations;
+use crate::engine::EngineError;
 use crate::engine::common::Shards;
-use crate::kernels::bf16::{PairProduct, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::engine::cpu::matrix::RowState;
+use crate::engine::cpu::{Bias, Matrix, Precision};
+use crate::kernels::bf16::{PairProduct, Parts, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
-use crate::kernels::memory::{Aligned, Buffer};
+use crate::kernels::memory::{Aligned, HugePages};
 use crate::kernels::softmax::row_sums;
+use crate::kernels::weights::Weights;
 use crate::kernels::{AdamRows, kernels};
 use crate::network::{AdamStep, Layer, Order};
-use bytemuck::Pod;
+use bytemuck::{Pod, cast_slice};
 use rayon::prelude::*;
-use std::io;
 use std::ops::Range;
 
 /// Most tasks a pass is cut into.
 const CHUNKS: usize = 64;
 
 /// Weights, biases and Adam's moments of both.
-#[derive(Debug)]
 pub struct NeuronLayer {
-    pub inputs: usize,
-    pub outputs: usize,
-    /// `inputs`, padded.
-    pub stride: usize,
+    /// A row a neuron.
+    pub weights: Matrix,
+    pub bias: Bias,
     /// Rows a block.
     pub block: usize,
-    /// `outputs x stride`, as `m` and `v`.
-    pub w: Buffer,
-    m: Buffer,
-    v: Buffer,
-    pub bias: Vec<f32>,
-    bias_m: Vec<f32>,
-    bias_v: Vec<f32>,
     /// The rate of plain gradient descent, which leaves m and v untouched; none: Adam.
     pub sgd: Option<f32>,
 }
@@ -46,7 +40,7 @@ pub struct Block<'a> {
     pub index: usize,
     pub rows: Range<usize>,
     /// `rows x stride`.
-    pub w: &'a [f32],
+    pub w: Weights<'a>,
     pub bias: &'a [f32],
 }
 
@@ -63,14 +57,36 @@ impl Block<'_> {
     ) {
         let (rows, stride) = (self.rows.len(), input.stride);
         let Some(packed) = &input.packed else {
-            let product = Product::rows((rows, samples, stride), self.w, stride, &input.columns, samples);
+            let product = Product::rows((rows, samples, stride), self.in_f32(), stride, &input.columns, samples);
             return product.run_ahead(out, ahead);
         };
         let (m, parts) = (tiled(rows), packed.parts);
-        let a = &mut pairs.w[..parts.pairs(m * stride)];
-        pack_rows(self.w, parts, a);
+        let a = self.pairs(m * stride, parts, pairs.rows);
         let product = PairProduct { m, n: samples, k: stride, parts, a, b: &packed.columns, accumulate: false };
         product.run(out, ahead);
+    }
+
+    /// The weights of products in f32, which are stored so: the engine refuses options that say otherwise.
+    fn in_f32(&self) -> &[f32] {
+        let Weights::F32(w) = self.w else { unreachable!("products in f32 are of weights in f32") };
+        w
+    }
+
+    /// The weights as pairs along the rows, `count` numbers with the padding of the last tile: as they lie, or packed into
+    /// `scratch`.
+    fn pairs<'s>(&'s self, count: usize, parts: Parts, scratch: &'s mut [u32]) -> &'s [u32] {
+        let scratch = &mut scratch[..parts.pairs(count)];
+        match self.w {
+            Weights::F32(w) => pack_rows(w, parts, scratch),
+            // Rows of bf16 are rows of pairs.
+            Weights::Bf16(w) if w.len() == count => return cast_slice(w),
+            Weights::Bf16(w) => {
+                let (stored, padding) = scratch.split_at_mut(w.len() / 2);
+                stored.copy_from_slice(cast_slice(w));
+                padding.fill(0);
+            }
+        }
+        scratch
     }
 
     /// From the block's deltas (`rows x samples`): `d_input (+)= Wᵀ·delta` (`stride x samples`) and
@@ -89,7 +105,7 @@ impl Block<'_> {
     ) {
         let (rows, stride) = (self.rows.len(), input.stride);
         let Some(packed) = &input.packed else {
-            Product::transposed((stride, samples, rows), self.w, stride, delta, samples)
+            Product::transposed((stride, samples, rows), self.in_f32(), stride, delta, samples)
                 .accumulating(accumulate)
                 .run_ahead(d_input, ahead);
             return Product::rows((rows, stride, samples), delta, samples, &input.rows, stride).run_ahead(dw, ahead);
@@ -98,7 +114,10 @@ impl Block<'_> {
         let weights = parts.pairs(m * stride);
         let (w, transposed) = (&mut pairs.w[..weights], &mut pairs.transposed[..weights]);
         let g = &mut pairs.g[..parts.pairs(m * samples)];
-        pack_pairs(self.w, stride, parts, w);
+        match self.w {
+            Weights::F32(weights) => pack_pairs(weights, stride, parts, w),
+            Weights::Bf16(_) => interleave_rows(self.pairs(m * stride, parts, pairs.rows), stride, w),
+        }
         transpose_pairs(w, stride, transposed);
         pack_pairs(delta, samples, parts, g);
         PairProduct { m: stride, n: samples, k: m, parts, a: transposed, b: g, accumulate }.run(d_input, ahead);
@@ -110,7 +129,8 @@ impl Block<'_> {
 /// Where a block's operands are packed to bf16; empty in f32.
 #[derive(Debug)]
 pub struct PairScratch<'a> {
-    /// `block x stride` weights, and once more.
+    /// `block x stride` weights in three forms: along rows, along columns, and these transposed.
+    rows: &'a mut [u32],
     w: &'a mut [u32],
     transposed: &'a mut [u32],
     /// `block x samples` deltas.
@@ -120,9 +140,10 @@ pub struct PairScratch<'a> {
 impl<'a> PairScratch<'a> {
     /// As many pairs for each form of the weights, and the rest for deltas.
     fn split(pairs: &'a mut [u32], weights: usize) -> Self {
-        let (w, rest) = pairs.split_at_mut(weights);
+        let (rows, rest) = pairs.split_at_mut(weights);
+        let (w, rest) = rest.split_at_mut(weights);
         let (transposed, g) = rest.split_at_mut(weights);
-        Self { w, transposed, g }
+        Self { rows, w, transposed, g }
     }
 }
 
@@ -154,25 +175,22 @@ fn grow<T: Pod>(buffer: &mut Aligned<T>, len: usize) {
 }
 
 impl NeuronLayer {
-    pub fn new(layer: &Layer, block: usize, sgd: Option<f32>) -> io::Result<Self> {
-        let w = pad_rows(&layer.weights, layer.outputs, layer.inputs)?;
+    pub fn new(layer: &Layer, block: usize, storage: Precision, sgd: Option<f32>) -> Result<Self, EngineError> {
         Ok(Self {
-            inputs: layer.inputs,
-            outputs: layer.outputs,
-            stride: tiled(layer.inputs),
+            weights: Matrix::new(&layer.weights, layer.outputs, layer.inputs, HugePages::Ask, storage)?,
+            bias: Bias::new(&layer.bias, layer.outputs),
             block,
-            m: zeros(w.len())?,
-            v: zeros(w.len())?,
-            w,
-            bias: layer.bias.clone(),
-            bias_m: vec![0.0; layer.outputs],
-            bias_v: vec![0.0; layer.outputs],
             sgd,
         })
     }
 
+    /// Neurons.
+    pub fn outputs(&self) -> usize {
+        self.weights.rows
+    }
+
     pub fn blocks(&self) -> usize {
-        self.outputs.div_ceil(self.block)
+        self.outputs().div_ceil(self.block)
     }
 
     fn blocks_per_chunk(&self) -> usize {
@@ -187,16 +205,15 @@ impl NeuronLayer {
 
     /// Block `i`.
     fn view(&self, i: usize) -> Block<'_> {
-        let rows = i * self.block..self.outputs.min((i + 1) * self.block);
-        let w = &self.w[rows.start * self.stride..rows.end * self.stride];
-        Block { index: i, bias: &self.bias[rows.clone()], w, rows }
+        let rows = i * self.block..self.outputs().min((i + 1) * self.block);
+        Block { index: i, bias: &self.bias.b[rows.clone()], w: self.weights.weights_of(rows.clone()), rows }
     }
 
     /// Pairs a thread needs for a [`PairScratch`], and those of them for each form of the weights.
     fn pairs(&self, input: &Activations, samples: usize) -> (usize, usize) {
         let pairs = |numbers| input.packed.as_ref().map_or(0, |packed| packed.parts.pairs(numbers));
-        let weights = pairs(self.block * self.stride);
-        (2 * weights + pairs(self.block * samples), weights)
+        let weights = pairs(self.block * self.weights.stride);
+        (3 * weights + pairs(self.block * samples), weights)
     }
 
     /// Runs `work(block, scratch of block x samples, …)` over all blocks, chunk by chunk in parallel.
@@ -228,7 +245,7 @@ impl NeuronLayer {
     pub fn forward_hidden(&self, input: &Activations, output: &mut Activations, scratch: &mut Scratch, samples: usize) {
         output.reserve(samples);
         // The batch before may have been of another size: its numbers must not stand in the padding.
-        output.columns[self.outputs * samples..].fill(0.0);
+        output.columns[self.outputs() * samples..].fill(0.0);
         let columns = Shards::new(&mut output.columns);
         self.for_each_block(input, scratch, samples, |block, _, pairs| {
             let rows = if input.packed.is_some() { tiled(block.rows.len()) } else { block.rows.len() };
@@ -257,7 +274,7 @@ impl NeuronLayer {
         source: impl Fn(Range<usize>) -> (*const f32, usize) + Sync,
         delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>, &mut Ahead) + Sync,
     ) {
-        let (stride, block, outputs, sgd) = (self.stride, self.block, self.outputs, self.sgd);
+        let (stride, block, outputs, sgd) = (self.weights.stride, self.block, self.outputs(), self.sgd);
         let (threads, (pairs_size, weights)) = (rayon::current_num_threads(), self.pairs(input, samples));
         let partial_size = stride * samples;
         let per_chunk = self.blocks_per_chunk();
@@ -268,9 +285,9 @@ impl NeuronLayer {
         grow(&mut scratch.pairs, threads * pairs_size);
         grow(&mut scratch.partials, chunks * partial_size);
         let tasks = self.chunks();
-        let (all_w, all_m, all_v) = (Shards::new(&mut self.w), Shards::new(&mut self.m), Shards::new(&mut self.v));
-        let (bias_w, bias_m, bias_v) =
-            (Shards::new(&mut self.bias), Shards::new(&mut self.bias_m), Shards::new(&mut self.bias_v));
+        let weights_of = self.weights.shards();
+        let Bias { b, m, v } = &mut self.bias;
+        let (bias_w, bias_m, bias_v) = (Shards::new(b), Shards::new(m), Shards::new(v));
         let (deltas, gradients) = (Shards::new(&mut scratch.block), Shards::new(&mut scratch.gradient));
         let (bias_gradients, all_pairs) = (Shards::new(&mut scratch.bias), Shards::new(&mut scratch.pairs));
         let partials = Shards::new(&mut scratch.partials);
@@ -290,31 +307,32 @@ impl NeuronLayer {
             let mut pairs = PairScratch::split(pairs, weights);
             for i in blocks.clone() {
                 let rows = i * block..outputs.min((i + 1) * block);
-                let span = rows.start * stride..rows.end * stride;
                 // SAFETY: as above.
-                let ((w, m, v), (b, bm, bv)) = unsafe {
-                    (
-                        (all_w.take(span.clone()), all_m.take(span.clone()), all_v.take(span)),
-                        (bias_w.take(rows.clone()), bias_m.take(rows.clone()), bias_v.take(rows.clone())),
-                    )
+                let (state, (b, bm, bv)) = unsafe {
+                    let bias = (bias_w.take(rows.clone()), bias_m.take(rows.clone()), bias_v.take(rows.clone()));
+                    (weights_of.take(rows.clone()), bias)
                 };
                 let next = rows.end..outputs.min(rows.end + block);
-                let next_span = next.start * stride..next.end * stride;
-                let state = if sgd.is_some() { 0..0 } else { next_span.clone() };
-                let mut ahead =
-                    Ahead::new([source(next), all_w.place(next_span), all_m.place(state.clone()), all_v.place(state)]);
-                let of = Block { index: i, rows: rows.clone(), w, bias: b };
+                let [w, mut m, mut v] = weights_of.places(next.clone());
+                if sgd.is_some() {
+                    (m, v) = ((std::ptr::null(), 0), (std::ptr::null(), 0));
+                }
+                let mut ahead = Ahead::new([source(next), w, m, v]);
+                let of = Block { index: i, rows: rows.clone(), w: state.weights(), bias: b };
                 delta(of.clone(), g, &mut pairs, &mut ahead);
                 let (delta, db) = (&g[..rows.len() * samples], &mut db[..rows.len()]);
                 row_sums(delta, samples, db);
                 of.gradients(input, delta, samples, partial, i > blocks.start, dw, &mut pairs, &mut ahead);
                 let dw = &dw[..rows.len() * stride];
-                if let Some(rate) = sgd {
-                    (kernels().axpy)(-rate, dw, w);
-                    (kernels().axpy)(-rate, db, b);
-                } else {
-                    (kernels().adam)(AdamRows { w, m, v }, dw, step);
-                    (kernels().adam)(AdamRows { w: b, m: bm, v: bv }, db, step);
+                match (sgd, state) {
+                    (Some(rate), RowState::F32(AdamRows { w, .. })) => {
+                        (kernels().axpy)(-rate, dw, w);
+                        (kernels().axpy)(-rate, db, b);
+                    }
+                    (_, state) => {
+                        state.adam(dw, step);
+                        (kernels().adam)(AdamRows { w: b, m: bm, v: bv }, db, step);
+                    }
                 }
             }
         });
@@ -336,21 +354,12 @@ impl NeuronLayer {
 
     /// The layer as everyone knows it.
     pub fn to_layer(&self) -> Layer {
-        Layer {
-            inputs: self.inputs,
-            outputs: self.outputs,
-            order: Order::NeuronMajor,
-            weights: unpad_rows(&self.w, self.outputs, self.inputs),
-            bias: self.bias.clone(),
-        }
-    }
-
-    /// Bytes of weights and moments that lie on huge pages; none where it cannot be told.
-    pub fn huge_bytes(&self) -> Option<usize> {
-        Some(self.w.huge_bytes()? + self.m.huge_bytes()? + self.v.huge_bytes()?)
+        let Matrix { rows, width, .. } = self.weights;
+        let weights = self.weights.unpadded();
+        Layer { inputs: width, outputs: rows, order: Order::NeuronMajor, weights, bias: self.bias.b.clone() }
     }
 
     pub fn bytes(&self) -> u64 {
-        12 * (self.w.len() + self.bias.len()) as u64
+        self.weights.bytes() + 12 * self.bias.b.len() as u64
     }
 }

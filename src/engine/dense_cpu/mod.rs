@@ -13,7 +13,7 @@
 //! **Counted work.** FLOPs are the multiply-adds of the matrix products, 6·B·in·out for a layer (forward, gradient of W,
 //! gradient of the input), 4·nnz·H for sparse and 4·B·I·H for dense input; exponentials, Adam and products computed
 //! again are not counted, and a product counts once in whatever precision (`bf16x3` makes three of it). Bytes: W read in
-//! the forward pass, then W, m, v (with SGD, W) read and written; kept exponentials written and read; rows of the input
+//! the forward pass, then W, m, v (with SGD, W) read and written, as they are stored; kept exponentials written and read; rows of the input
 //! layer read by every occurrence and, once, updated.
 
 mod activations;
@@ -22,7 +22,7 @@ mod softmax;
 
 use super::common::{cpu_model, huge_pages_note};
 use super::cpu::input::Storage;
-use super::cpu::{InputLayer, Update};
+use super::cpu::{InputLayer, Precision as StoredAs, Update};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
@@ -47,6 +47,8 @@ struct Options {
     /// but 0 where AMX multiplies faster than memory could bring them back.
     logits_budget_mib: Option<usize>,
     precision: Precision,
+    /// How weights and Adam's moments are stored.
+    storage: StoredAs,
     /// How gradients move the weights above the first layer; without Adam, what it costs is the difference.
     optimiser: Optimiser,
 }
@@ -63,7 +65,13 @@ enum Optimiser {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { block: 128, logits_budget_mib: None, precision: Precision::F32, optimiser: Optimiser::Adam }
+        Self {
+            block: 128,
+            logits_budget_mib: None,
+            precision: Precision::F32,
+            storage: StoredAs::F32,
+            optimiser: Optimiser::Adam,
+        }
     }
 }
 
@@ -95,6 +103,14 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         .map_err(|error| EngineError::Settings(format!("dense-cpu: {}", error.to_string().trim())))?;
     if options.block == 0 {
         return Err(EngineError::Settings("dense-cpu: `block` must be at least 1".into()));
+    }
+    if options.storage.bf16_weights() && options.precision != Precision::Bf16 {
+        let problem = "dense-cpu: `storage` of weights in bf16 goes with `precision = \"bf16\"`";
+        return Err(EngineError::Settings(problem.into()));
+    }
+    if options.storage != StoredAs::F32 && options.optimiser != Optimiser::Adam {
+        let problem = "dense-cpu: `storage` other than \"f32\" goes with `optimiser = \"adam\"`";
+        return Err(EngineError::Settings(problem.into()));
     }
     if options.precision != Precision::F32 && !options.block.is_multiple_of(TILE) {
         let problem = format!("dense-cpu: with a `precision` other than \"f32\", `block` must be a multiple of {TILE}");
@@ -131,7 +147,6 @@ struct Network {
 
 impl Network {
     fn new(parameters: &Parameters, training: &Training, options: &Options) -> Result<Self, EngineError> {
-        let needs = 12 * parameters.layers.iter().map(|l| l.weights.len() as u64).sum::<u64>();
         let (first, rest) = parameters.layers.split_first().expect("a network has layers");
         let sgd = (options.optimiser == Optimiser::Sgd).then_some(training.learning_rate);
         let widths = || {
@@ -140,12 +155,11 @@ impl Network {
                 .map(|l| Activations::new(l.outputs, options.precision))
         };
         Ok(Self {
-            input: InputLayer::new(first, training, Storage::default())?,
+            input: InputLayer::new(first, training, Storage { precision: options.storage, ..Storage::default() })?,
             layers: rest
                 .iter()
-                .map(|layer| NeuronLayer::new(layer, options.block, sgd))
-                .collect::<io::Result<_>>()
-                .map_err(|error| out_of_memory("weights and Adam's state", needs, &error))?,
+                .map(|layer| NeuronLayer::new(layer, options.block, options.storage, sgd))
+                .collect::<Result<_, _>>()?,
             hidden: widths().collect(),
             deltas: widths().collect(),
             scratch: Scratch::default(),
@@ -213,11 +227,14 @@ impl Network {
         let read_rows =
             if matches!(batch.inputs, Inputs::Dense { .. }) { self.input.weights.rows } else { batch.entries() };
         let mut flops = 4.0 * entries * width;
-        let mut bytes = 4.0 * width * (read_rows + 6 * moved_rows) as f64;
+        let first = &self.input.weights;
+        let moved = 2 * first.bytes_per_state() * moved_rows;
+        let mut bytes = width * (first.bytes_per_weight() * read_rows + moved) as f64;
         for layer in &self.layers {
-            let weights = (layer.inputs * layer.outputs) as f64;
+            let weights = (layer.weights.width * layer.outputs()) as f64;
             flops += 6.0 * b * weights;
-            bytes += 4.0 * if layer.sgd.is_some() { 3.0 } else { 7.0 } * weights;
+            let (read, state) = (layer.weights.bytes_per_weight(), layer.weights.bytes_per_state());
+            bytes += weights * if layer.sgd.is_some() { 3 * read } else { read + 2 * state } as f64;
         }
         let output = self.layers.last().expect("an output layer");
         let kept = self.softmax.kept_len(output, samples);
@@ -251,17 +268,25 @@ impl Engine for DenseCpu {
             notes.push(("products".into(), Method::best().name().into()));
         }
         if let Some(Network { input, layers, .. }) = &self.network {
-            let huge =
-                layers.iter().map(NeuronLayer::huge_bytes).fold(input.weights.huge_bytes(), |sum, of| Some(sum? + of?));
+            let huge = layers
+                .iter()
+                .map(|layer| layer.weights.huge_bytes())
+                .fold(input.weights.huge_bytes(), |sum, of| Some(sum? + of?));
             notes.extend(huge_pages_note(huge, layers.iter().map(NeuronLayer::bytes).sum::<u64>() + input.bytes()));
         }
+        let stored = match self.options.storage {
+            StoredAs::F32 => "",
+            StoredAs::PackedMoments => ", moments in bf16",
+            StoredAs::Bf16Weights => ", weights in bf16",
+            StoredAs::Packed => ", weights and moments in bf16",
+        };
         EngineInfo {
             name: "dense-cpu".into(),
             device: cpu_model(),
             precision: match self.options.precision {
-                Precision::F32 => "f32".into(),
-                Precision::Bf16 => "bf16 products, f32 sums, weights and state".into(),
-                Precision::Bf16x3 => "bf16x3 products (16 bits of mantissa), f32 sums, weights and state".into(),
+                Precision::F32 => format!("f32{stored}"),
+                Precision::Bf16 => format!("bf16 products, f32 sums{stored}"),
+                Precision::Bf16x3 => format!("bf16x3 products (16 bits of mantissa), f32 sums{stored}"),
             },
             threads: self.pool.current_num_threads(),
             notes,
@@ -323,13 +348,13 @@ impl Engine for DenseCpu {
         let Self { pool, network, .. } = self;
         let network = loaded(network)?;
         if batch.is_empty() {
-            return Ok(TopK { k: k.min(network.layers.last().expect("an output layer").outputs), ..TopK::default() });
+            return Ok(TopK { k: k.min(network.layers.last().expect("an output layer").outputs()), ..TopK::default() });
         }
         Ok(pool.install(|| {
             network.forward(batch, tiled(batch.len()), false);
             let output = network.layers.last().expect("an output layer");
-            let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.stride];
-            network.top_k.run(&output.w[..], output.stride, &output.bias, hidden, k)
+            let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.weights.stride];
+            network.top_k.run(output.weights.weights(), output.weights.stride, &output.bias.b, hidden, k)
         }))
     }
 

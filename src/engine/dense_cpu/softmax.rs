@@ -50,7 +50,7 @@ impl Softmax {
         self.list_truths(batch);
         let kept_blocks = output.blocks().min(budget / (4 * output.block * samples));
         // A bf16 product writes whole tiles, so the last block needs some room behind it.
-        let size = tiled(output.outputs.min(kept_blocks * output.block)) * samples;
+        let size = tiled(output.outputs().min(kept_blocks * output.block)) * samples;
         if self.kept.as_ref().is_none_or(|kept| kept.len() < size) {
             self.kept = None; // give its memory back first
             self.kept = Some(zeros(size)?);
@@ -76,7 +76,8 @@ impl Softmax {
             };
             // Memory of the next block: its weights, and where its exponentials go.
             let next = rows.end * samples..if i + 1 < kept_blocks { rows.end * samples + size } else { 0 };
-            let weights = (block.w.as_ptr().wrapping_add(block.w.len()), block.w.len());
+            let (w, len) = block.w.place();
+            let weights = (w.wrapping_add(len), len);
             let nowhere = (std::ptr::null(), 0);
             let mut ahead = Ahead::new([weights, kept.place(next), nowhere, nowhere]);
             block.product(hidden, samples, z, pairs, &mut ahead);
@@ -168,7 +169,7 @@ impl Softmax {
 
     /// Logits kept from the first pass, as a number of f32.
     pub fn kept_len(&self, output: &NeuronLayer, samples: usize) -> usize {
-        output.outputs.min(self.kept_blocks * output.block) * samples
+        output.outputs().min(self.kept_blocks * output.block) * samples
     }
 
     pub fn bytes(&self) -> u64 {
