@@ -176,7 +176,7 @@ fn presets_are_the_options_they_name() {
     // Batches of 16: a rehash every 400 steps.
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
-    let best = "shared = true\ncount = 1000\nfloor = 4000\ncorrect = true\nproducts = \"bf16\"\n\
+    let best = "shared = true\ncount = 2000\nfloor = 4000\ncorrect = true\nproducts = \"bf16\"\n\
                 precision = \"packed\"";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),

@@ -31,7 +31,7 @@
 //!
 //! # `best`: what reaches a given P@1 soonest
 //!
-//! No hashing: one set for the whole batch, of its labels and uniform negatives, 1,000 or what makes it 4,000 neurons,
+//! No hashing: one set for the whole batch, of its labels and uniform negatives, 2,000 or what makes it 4,000 neurons,
 //! with logits corrected for the probability of being in the set; products, weights and Adam's moments in bf16.
 
 use super::options::Output;
@@ -105,7 +105,7 @@ impl Preset {
             Self::Slide2021 => slide(1024),
             Self::Best => r#"
                 shared = true
-                count = 1000
+                count = 2000
                 floor = 4000
                 correct = true
                 products = "bf16"
