@@ -30,7 +30,6 @@ pub struct SharedSelection {
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
-    /// For random negatives, at one batch size.
     known: Known,
     /// Share of training rows that carry each label, where corrections are asked for.
     shares: Vec<f32>,
@@ -50,9 +49,9 @@ pub struct SharedSelection {
 #[derive(Debug, Default)]
 struct Known {
     samples: usize,
-    /// Negatives drawn.
+    /// Random negatives drawn.
     count: usize,
-    /// Of all neurons, where logits are corrected.
+    /// Of all neurons, where logits are corrected; for hashed negatives, of labels that the tables do not yield.
     corrections: Vec<f32>,
 }
 
@@ -142,7 +141,7 @@ impl SharedSelection {
         }
         self.corrections.clear();
         if self.correct {
-            self.fill_corrections(batch.len());
+            self.fill_corrections();
         } else {
             self.corrections.resize(self.neurons.len(), 0.0);
         }
@@ -150,14 +149,17 @@ impl SharedSelection {
 
     /// Works out what depends on the batch's size alone, when that changes.
     fn know(&mut self, samples: usize, neurons: usize) {
-        let Negatives::Random(sampler) = &self.negatives else { return };
         if self.known.samples == samples {
             return;
         }
         let absent = |share: &f32| (1.0 - f64::from(share.min(1.0))).powi(samples as i32);
         let labels: f64 = self.shares.iter().map(|share| 1.0 - absent(share)).sum();
         let count = self.count.max(self.floor.saturating_sub(labels as usize));
-        let correction = |neuron| self.correction(neuron, sampler.probability(neuron), count, samples);
+        let drawn = |neuron| match &self.negatives {
+            Negatives::Random(sampler) => sampler.probability(neuron),
+            Negatives::Hashed(_) => 0.0,
+        };
+        let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
         let corrections =
             if self.correct { (0..neurons as u32).into_par_iter().map(correction).collect() } else { vec![] };
         self.known = Known { samples, count, corrections };
@@ -171,19 +173,22 @@ impl SharedSelection {
         -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln()
     }
 
-    fn fill_corrections(&mut self, samples: usize) {
-        let mut corrections = std::mem::take(&mut self.corrections);
+    fn fill_corrections(&mut self) {
+        let of = |neuron: &u32| self.known.corrections[*neuron as usize];
         match &self.negatives {
-            Negatives::Random(_) => {
-                corrections.extend(self.neurons.iter().map(|&n| self.known.corrections[n as usize]));
-            }
+            Negatives::Random(_) => self.corrections.extend(self.neurons.iter().map(of)),
             // What the tables yield is in for certain; the labels beside it stand for all the others.
-            Negatives::Hashed(_) => corrections.extend(self.neurons.iter().map(|&n| {
-                let hashed = self.hashed.binary_search(&n).is_ok();
-                self.correction(n, f32::from(u8::from(hashed)), self.count, samples)
-            })),
+            Negatives::Hashed(_) => {
+                let mut hashed = self.hashed.iter().peekable();
+                self.corrections.extend(
+                    self.neurons.iter().map(
+                        |neuron| {
+                            if hashed.next_if_eq(&neuron).is_some() { 0.0 } else { of(neuron) }
+                        },
+                    ),
+                );
+            }
         }
-        self.corrections = corrections;
     }
 
     /// Bytes held.
