@@ -18,21 +18,27 @@ fn rows_ahead(width: usize, bytes: usize) -> usize {
     (AHEAD_BYTES / (width * bytes)).max(4)
 }
 
-/// Prefetches the rows that come before the first one a loop over `rows` prefetches: short lists would else wait for a
-/// good part of their rows.
-#[inline(always)]
-fn first_rows<V: Vector>(rows: &[u32], ahead: usize, width: usize, prefetch: impl Fn(usize, usize)) {
-    for &row in &rows[..ahead.min(rows.len())] {
-        for vector in 0..width / V::LANES {
-            prefetch(row as usize * width, vector);
-        }
-    }
-}
-
 /// The rows, each with the one to prefetch meanwhile. The last rows prefetch themselves, which costs nothing.
 #[inline(always)]
 pub(super) fn with_next(rows: &[u32], ahead: usize) -> impl Iterator<Item = (usize, usize)> {
     rows.iter().enumerate().map(move |(i, &row)| (row as usize, *rows.get(i + ahead).unwrap_or(&row) as usize))
+}
+
+/// [`with_next`], once `prefetch(start of a row, vector)` has asked for the rows that come before any such next one: short
+/// lists would else wait for a good part of their rows. The very first is read at once.
+#[inline(always)]
+fn visits<V: Vector>(
+    rows: &[u32],
+    ahead: usize,
+    width: usize,
+    prefetch: impl Fn(usize, usize),
+) -> impl Iterator<Item = (usize, usize)> {
+    for &row in rows.iter().take(ahead).skip(1) {
+        for vector in 0..width / V::LANES {
+            prefetch(row as usize * width, vector);
+        }
+    }
+    with_next(rows, ahead)
 }
 
 /// Evaluates `$block` for consecutive blocks of `$N` vectors from column `$at` on that together make `$width`. Block
@@ -98,8 +104,8 @@ pub(super) unsafe fn row_dots<V: Vector>(w: &[f32], width: usize, rows: &[u32], 
     check::rows(rows, width, w.len());
     assert_eq!((x.len(), out.len()), (width, rows.len()));
     let (w, ahead) = (w.as_ptr(), rows_ahead(width, size_of::<f32>()));
-    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
-    for ((row, next), out) in with_next(rows, ahead).zip(out) {
+    let visits = visits::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
+    for ((row, next), out) in visits.zip(out) {
         *out = row_dot::<V, f32, true>(w.add(row * width), x.as_ptr(), width, w.wrapping_add(next * width));
     }
 }
@@ -137,8 +143,8 @@ pub(super) unsafe fn row_sum<V: Vector, W: Element>(
     check::rows(rows, width, w.len());
     assert_eq!((coefficients.len(), out.len()), (rows.len(), width));
     let (w, out, ahead) = (w.as_ptr(), out.as_mut_ptr(), rows_ahead(width, size_of::<W>()));
-    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
-    for ((row, next), &coefficient) in with_next(rows, ahead).zip(coefficients) {
+    let visits = visits::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
+    for ((row, next), &coefficient) in visits.zip(coefficients) {
         let coefficient = V::splat(coefficient);
         by_blocks!(V, width, |N, at| {
             let block: [V; N] = load_ahead(w.add(row * width + at), w.wrapping_add(next * width + at));
@@ -155,8 +161,8 @@ pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32
     check::rows(rows, width, w.len());
     assert_eq!(out.len(), rows.len() * width);
     let (w, ahead) = (w.as_ptr(), rows_ahead(width, size_of::<f32>()));
-    first_rows::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
-    for ((row, next), out) in with_next(rows, ahead).zip(out.chunks_exact_mut(width)) {
+    let visits = visits::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, f32>(w.wrapping_add(at), j));
+    for ((row, next), out) in visits.zip(out.chunks_exact_mut(width)) {
         for j in 0..width / V::LANES {
             prefetch_vector::<V, f32>(w.wrapping_add(next * width), j);
         }
@@ -177,8 +183,8 @@ pub(super) unsafe fn row_adam<V: Vector, R: Rows>(
     let mut noise = state.seed();
     let (state, adam) = (state.state(), Adam::<V>::new(step));
     let ahead = rows_ahead(width, R::State::BYTES);
-    first_rows::<V>(rows, ahead, width, |at, j| state.wrapping_add(at).prefetch::<V>(j));
-    for ((row, next), gradient) in with_next(rows, ahead).zip(gradients.chunks_exact(width)) {
+    let visits = visits::<V>(rows, ahead, width, |at, j| state.wrapping_add(at).prefetch::<V>(j));
+    for ((row, next), gradient) in visits.zip(gradients.chunks_exact(width)) {
         by_blocks!(V, width, |N, at| {
             let (state, ahead) = (state.wrapping_add(row * width + at), state.wrapping_add(next * width + at));
             let gradient: [V; N] = load_block(gradient.as_ptr().add(at));
@@ -218,8 +224,8 @@ pub(super) unsafe fn pair_dots<V: Vector, W: Element>(
         return;
     }
     let (w, x, ahead) = (w.as_ptr(), x.as_ptr(), rows_ahead(width, size_of::<W>()));
-    first_rows::<V>(pairs.rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
-    for ((row, next), range) in with_next(pairs.rows, ahead).zip(pairs.ranges()) {
+    let visits = visits::<V>(pairs.rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
+    for ((row, next), range) in visits.zip(pairs.ranges()) {
         let (row, next) = (w.add(row * width), w.wrapping_add(next * width));
         let (columns, out) = (&pairs.columns[range.clone()], &mut out[range]);
         let mut each = columns.iter().zip(out);
@@ -267,8 +273,8 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
     let mut noise = state.seed();
     let (state, adam) = (state.state(), Adam::<V>::new(step));
     let ahead = rows_ahead(width, R::State::BYTES);
-    first_rows::<V>(pairs.rows, ahead, width, |at, j| state.wrapping_add(at).prefetch::<V>(j));
-    for ((row, next), range) in with_next(pairs.rows, ahead).zip(pairs.ranges()) {
+    let visits = visits::<V>(pairs.rows, ahead, width, |at, j| state.wrapping_add(at).prefetch::<V>(j));
+    for ((row, next), range) in visits.zip(pairs.ranges()) {
         let (columns, g) = (&pairs.columns[range.clone()], &g[range]);
         by_blocks!(V, width, |N, at| {
             let (state, ahead) = (state.wrapping_add(row * width + at), state.wrapping_add(next * width + at));
