@@ -6,7 +6,7 @@ use crate::kernels::memory::{Aligned, Buffer, HugePages};
 use serde::Deserialize;
 use std::io;
 
-/// What the factors of a product are rounded to; sums, weights and Adam's state are f32 in any case.
+/// What the factors of a product are rounded to; sums are f32 in any case. How weights are stored is another option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
