@@ -128,6 +128,15 @@ impl std::fmt::Debug for Kernels {
     }
 }
 
+/// Asks for `len` f32 from an address on, which need not be readable; for a row here and there, as the kernels over lists
+/// prefetch theirs.
+pub fn prefetch((from, len): (*const f32, usize)) {
+    #[cfg(target_arch = "x86_64")]
+    (0..len).step_by(LANES).for_each(|at| x86::vector::prefetch(from.wrapping_add(at).cast()));
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (from, len);
+}
+
 /// The sets this CPU runs, best first; the last is always the portable one.
 pub fn all_supported() -> Vec<&'static Kernels> {
     let mut sets = Vec::new();

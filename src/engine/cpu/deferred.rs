@@ -70,11 +70,16 @@ pub struct Debts<'a> {
 }
 
 impl Debts<'_> {
+    /// Whether a row that stands there owes anything.
+    pub fn owes(&self, stands: u32) -> bool {
+        stands != 0 && stands != self.now
+    }
+
     /// Brings the books of a row up to date: the one step with gradient 0 that does what the row owes, under `adam`'s β
     /// and ε. None where it owes nothing.
     pub fn settle(&self, stands: &mut u32, adam: AdamStep) -> Option<AdamStep> {
         let from = *stands;
-        if from == 0 || from == self.now {
+        if !self.owes(from) {
             return None;
         }
         *stands = self.now;

@@ -21,6 +21,8 @@ use std::ops::Range;
 const PARTS: usize = 32;
 /// Samples of dense input a task, and input rows of a dense gradient block.
 const DENSE_BLOCK: usize = 32;
+/// Rows prefetched ahead of the one that takes the steps it owes.
+const SETTLE_AHEAD: usize = 16;
 
 /// How the layer keeps and moves its weights.
 #[derive(Clone, Copy, Debug, Default)]
@@ -102,17 +104,18 @@ impl InputLayer {
         let (stands, debts) = deferred.stands();
         let shards = weights.shards();
         parts.par_iter().zip(stands.par_chunks_mut(part)).enumerate().for_each(|(index, (own, stands))| {
-            let settle = |row: u32| {
-                let Some(debt) = debts.settle(&mut stands[row as usize], adam) else { return };
-                let row = index * part + row as usize;
+            let rows = list(own);
+            for i in 0..rows.len() {
+                if let Some(next) = rows.get(i + SETTLE_AHEAD).filter(|&next| debts.owes(stands[next])) {
+                    shards.prefetch(index * part + next);
+                }
+                let Some(row) = rows.get(i) else { continue };
+                let Some(debt) = debts.settle(&mut stands[row], adam) else { continue };
+                let row = index * part + row;
                 // SAFETY: every part has a range of its own, and a row is let go of before the next is taken.
                 let state = unsafe { shards.take(row..row + 1) };
                 let pairs = Pairs { rows: &[0], starts: &[0, 0], columns: &[] };
                 state.pair_update(&[], None, stride, pairs, &[], &Update::adam(debt));
-            };
-            match list(own) {
-                Listed::Some(rows) => rows.iter().copied().for_each(settle),
-                Listed::All(count) => (0..count as u32).for_each(settle),
             }
         });
     }
@@ -248,4 +251,20 @@ impl InputLayer {
 enum Listed<'a> {
     Some(&'a [u32]),
     All(usize),
+}
+
+impl Listed<'_> {
+    fn len(&self) -> usize {
+        match *self {
+            Self::Some(rows) => rows.len(),
+            Self::All(rows) => rows,
+        }
+    }
+
+    fn get(&self, i: usize) -> Option<usize> {
+        match *self {
+            Self::Some(rows) => rows.get(i).map(|&row| row as usize),
+            Self::All(rows) => (i < rows).then_some(i),
+        }
+    }
 }

@@ -7,7 +7,7 @@ use crate::kernels::bf16::tiled;
 use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::packed::PackedRows;
 use crate::kernels::weights::{Bf16Rows, Weights};
-use crate::kernels::{AdamRows, Pairs, kernels};
+use crate::kernels::{self, AdamRows, Pairs, kernels};
 use crate::network::AdamStep;
 use bytemuck::Pod;
 use half::bf16;
@@ -158,6 +158,11 @@ impl<'a> MatrixShards<'a> {
             MomentShards::F32 { m, v } => [w, place(m, span.clone()), place(v, span)],
             MomentShards::Packed(moments) => [w, place(moments, span), (std::ptr::null(), 0)],
         }
+    }
+
+    /// Asks for weights and moments of a row.
+    pub fn prefetch(&self, row: usize) {
+        self.places(row..row + 1).into_iter().for_each(kernels::prefetch);
     }
 
     /// The rows `rows` (cut to the matrix by the caller).

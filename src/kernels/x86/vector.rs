@@ -88,7 +88,7 @@ pub(super) const AHEAD_BYTES: usize = 24 << 10;
 /// GB/s, with or without such prefetches); the second level keeps 48 lines on their way (11.5 GB/s, and 21 for 14 when
 /// rows are also written). Too near ahead is worse than nothing: the read then finds its line still on the way.
 #[inline(always)]
-pub(super) fn prefetch(at: *const i8) {
+pub(in crate::kernels) fn prefetch(at: *const i8) {
     // SAFETY: a hint.
     unsafe { _mm_prefetch::<_MM_HINT_T1>(at) }
 }
