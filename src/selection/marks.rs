@@ -140,6 +140,24 @@ impl ActiveSets {
         );
     }
 
+    /// Writes of how many samples each neuron from `first` (a multiple of 8) on is active; as many neurons as `counts` has
+    /// room for, a multiple of 8.
+    pub fn count(&self, first: usize, counts: &mut [u32]) {
+        assert!(first.is_multiple_of(8) && counts.len().is_multiple_of(8));
+        for (w, counts) in (first / 8..).zip(counts.chunks_exact_mut(8)) {
+            let (mut even, mut odd) = (0u64, 0u64);
+            for group in &self.groups {
+                let counts = byte_popcounts(group[w]);
+                even += counts & 0x00FF_00FF_00FF_00FF;
+                odd += counts >> 8 & 0x00FF_00FF_00FF_00FF;
+            }
+            for (pair, counts) in counts.chunks_exact_mut(2).enumerate() {
+                counts[0] = (even >> (16 * pair)) as u32 & 0xFFFF;
+                counts[1] = (odd >> (16 * pair)) as u32 & 0xFFFF;
+            }
+        }
+    }
+
     /// Lists the pairs of the neurons `first..first + count` (`first` a multiple of 8) grouped by neuron, samples
     /// ascending: `rows` receives neurons relative to `first`, `starts` one offset more than rows, `columns` samples.
     pub fn pairs(
@@ -156,18 +174,7 @@ impl ActiveSets {
         starts.clear();
         // `starts` serves as the write position of every neuron first and is compacted to the active ones at the end.
         let mut position = vec![0u32; words * 8];
-        for (w, position) in position.chunks_exact_mut(8).enumerate() {
-            let (mut even, mut odd) = (0u64, 0u64);
-            for group in &self.groups {
-                let counts = byte_popcounts(group[word + w]);
-                even += counts & 0x00FF_00FF_00FF_00FF;
-                odd += counts >> 8 & 0x00FF_00FF_00FF_00FF;
-            }
-            for (pair, position) in position.chunks_exact_mut(2).enumerate() {
-                position[0] = (even >> (16 * pair)) as u32 & 0xFFFF;
-                position[1] = (odd >> (16 * pair)) as u32 & 0xFFFF;
-            }
-        }
+        self.count(first, &mut position);
         let mut total = 0;
         for (n, position) in position.iter_mut().enumerate() {
             let samples = *position;

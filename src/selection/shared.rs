@@ -17,6 +17,58 @@ pub enum Negatives {
     Hashed(Box<Lsh>),
 }
 
+/// Lists the `most` neurons of `neurons` that have most votes, the lower of equals, ascending, into `elected`. Votes are
+/// at most one a sample, so they are sorted by counting.
+fn elect(votes: &ActiveSets, neurons: usize, most: usize, ballots: &mut Vec<Ballot>, elected: &mut Vec<u32>) {
+    let range = neurons.div_ceil(RANGES).next_multiple_of(8);
+    ballots.resize_with(neurons.div_ceil(range), Ballot::default);
+    ballots.par_iter_mut().enumerate().for_each(|(index, ballot)| {
+        let count = range.min(neurons - index * range);
+        ballot.votes.resize(count.next_multiple_of(8), 0);
+        votes.count(index * range, &mut ballot.votes);
+        ballot.having.clear();
+        ballot.having.resize(votes.samples() + 1, 0);
+        ballot.votes.iter().for_each(|&votes| ballot.having[votes as usize] += 1);
+    });
+    // Neurons with more votes than `least` are in, and `left` of those with as many.
+    let (mut least, mut left) = (votes.samples(), most);
+    while least > 0 {
+        let having: usize = ballots.iter().map(|ballot| ballot.having[least] as usize).sum();
+        if having > left {
+            break;
+        }
+        left -= having;
+        least -= 1;
+    }
+    for ballot in &mut *ballots {
+        ballot.quota = if least > 0 { left.min(ballot.having[least] as usize) } else { 0 };
+        left -= ballot.quota;
+    }
+    ballots.par_iter_mut().enumerate().for_each(|(index, Ballot { votes, quota, elected, .. })| {
+        elected.clear();
+        for (neuron, &votes) in (index * range..).zip(&*votes) {
+            let within = votes as usize == least && *quota > 0;
+            *quota -= usize::from(within);
+            if votes as usize > least || within {
+                elected.push(neuron as u32);
+            }
+        }
+    });
+    elected.clear();
+    ballots.iter().for_each(|ballot| elected.extend_from_slice(&ballot.elected));
+}
+
+/// Votes of a range of neurons.
+#[derive(Debug, Default)]
+struct Ballot {
+    votes: Vec<u32>,
+    /// By number of votes: the neurons that have so many.
+    having: Vec<u32>,
+    /// How many of those at the threshold are in.
+    quota: usize,
+    elected: Vec<u32>,
+}
+
 /// Chooses one active set a batch.
 #[derive(Debug)]
 pub struct SharedSelection {
@@ -35,6 +87,7 @@ pub struct SharedSelection {
     shares: Vec<f32>,
     seen: Vec<u64>,
     votes: ActiveSets,
+    ballots: Vec<Ballot>,
     /// Neurons from the hash tables, ascending.
     hashed: Vec<u32>,
     /// Active neurons, ascending.
@@ -70,6 +123,7 @@ impl SharedSelection {
             known: Known::default(),
             seen: vec![0; neurons.div_ceil(64)],
             votes: ActiveSets::new(neurons),
+            ballots: Vec::new(),
             hashed: Vec::new(),
             neurons: Vec::new(),
             corrections: Vec::new(),
@@ -108,27 +162,9 @@ impl SharedSelection {
             Negatives::Hashed(lsh) => {
                 self.votes.reset(batch.len());
                 lsh.select(step, queries, neurons, &mut self.votes);
-                let (votes, there) = (&self.votes, neurons.bias.len());
-                let range = there.div_ceil(RANGES).next_multiple_of(8);
-                let ranges: Vec<usize> = (0..there).step_by(range).collect();
-                let mut ranked: Vec<(u32, u32)> = ranges
-                    .into_par_iter()
-                    .flat_map_iter(|first| {
-                        let (mut rows, mut starts, mut columns) = (vec![], vec![], vec![]);
-                        votes.pairs(first, range.min(there - first), &mut rows, &mut starts, &mut columns);
-                        let counts: Vec<u32> = starts.windows(2).map(|span| span[1] - span[0]).collect();
-                        rows.into_iter().zip(counts).map(move |(n, count)| (u32::MAX - count, first as u32 + n))
-                    })
-                    .collect();
-                let count = self.count.min(self.most.saturating_sub(self.labels));
-                if ranked.len() > count {
-                    ranked.select_nth_unstable(count);
-                    ranked.truncate(count);
-                }
-                ranked.iter().for_each(|&(_, neuron)| mark(neuron));
-                self.hashed.clear();
-                self.hashed.extend(ranked.iter().map(|&(_, neuron)| neuron));
-                self.hashed.sort_unstable();
+                let most = self.count.min(self.most.saturating_sub(self.labels));
+                elect(&self.votes, neurons.bias.len(), most, &mut self.ballots, &mut self.hashed);
+                self.hashed.iter().for_each(|&neuron| mark(neuron));
             }
         }
         self.neurons.clear();

@@ -27,8 +27,13 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use std::sync::Mutex;
 
-/// Rows of a chunk: what a thread works on stays in its L2 cache.
-const CHUNK: usize = 128;
+/// Rows of a chunk: what a thread works on stays in its L2 cache. Long chunks cost less (the input's gradient is summed
+/// in one pass over each), where enough of them are left for all threads; it is the set that decides, not the number
+/// of threads, and so sums do not follow that number.
+fn chunk_rows(active: usize) -> usize {
+    const LONG: usize = 256;
+    if active >= GROUPS * LONG { LONG } else { LONG / 2 }
+}
 
 /// Groups of neighbouring chunks, each of which sums the gradient of the layer's input in one place. Their number does
 /// not follow that of the threads, so neither do the sums.
@@ -160,7 +165,8 @@ impl Shared {
         self.batch = x.len() / weights.stride;
         let (samples, products) = (tiled(self.batch), *products);
         inputs.fill(x, weights.stride, samples, products);
-        let count = active.len().div_ceil(CHUNK);
+        let rows = chunk_rows(active.len());
+        let count = active.len().div_ceil(rows);
         chunks.resize_with(count, Chunk::default);
         scratch.resize_with(rayon::current_num_threads(), Mutex::default);
         max.resize(count * samples, 0.0);
@@ -168,7 +174,7 @@ impl Shared {
         let (inputs, scratch) = (&*inputs, &*scratch);
         chunks
             .par_iter_mut()
-            .zip(active.par_chunks(CHUNK).zip(corrections.par_chunks(CHUNK)))
+            .zip(active.par_chunks(rows).zip(corrections.par_chunks(rows)))
             .zip(max.par_chunks_mut(samples).zip(sum.par_chunks_mut(samples)))
             .for_each(|((chunk, (neurons, corrections)), (max, sum))| {
                 let Scratch { rows, z, .. } = &mut *of_thread(scratch);

@@ -74,18 +74,19 @@ pub(super) unsafe fn run(p: &PairProduct<'_>, c: *mut f32, ahead: &mut Ahead) {
             let ahead = ahead.take(LINES * k / TILE);
             square(p, a, b, c.add(i * n + j), ahead);
         };
-        // What is read again and again shall stay in the L1 cache: all of B where it fits, else a panel of it.
-        if 4 * n * pairs <= L1 {
-            (0..m).step_by(32).for_each(|i| (0..n).step_by(32).for_each(|j| square(i, j)));
-        } else {
-            (0..n).step_by(32).for_each(|j| (0..m).step_by(32).for_each(|i| square(i, j)));
+        // What is read again and again shall stay in the L1 cache: as many panels of B as fit.
+        let block = 32 * (L1 / (4 * 32 * pairs).max(1)).max(1);
+        for first in (0..n).step_by(block) {
+            for i in (0..m).step_by(32) {
+                (first..n.min(first + block)).step_by(32).for_each(|j| square(i, j));
+            }
         }
         asm!("tilerelease", options(nostack, nomem));
     }
 }
 
-/// Bytes of an L1 cache of 48 KiB that may hold one operand.
-const L1: usize = 32 << 10;
+/// Bytes of an L1 cache of 48 KiB for panels of B; panels of A and tiles of C pass through the rest.
+const L1: usize = 16 << 10;
 
 /// Cache lines prefetched for every 32 of k: enough that three products bring the next block's weights and moments.
 const LINES: usize = 8;
