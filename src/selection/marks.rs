@@ -144,16 +144,23 @@ impl ActiveSets {
     /// room for, a multiple of 8.
     pub fn count(&self, first: usize, counts: &mut [u32]) {
         assert!(first.is_multiple_of(8) && counts.len().is_multiple_of(8));
-        for (w, counts) in (first / 8..).zip(counts.chunks_exact_mut(8)) {
-            let (mut even, mut odd) = (0u64, 0u64);
-            for group in &self.groups {
-                let counts = byte_popcounts(group[w]);
-                even += counts & 0x00FF_00FF_00FF_00FF;
-                odd += counts >> 8 & 0x00FF_00FF_00FF_00FF;
-            }
-            for (pair, counts) in counts.chunks_exact_mut(2).enumerate() {
-                counts[0] = (even >> (16 * pair)) as u32 & 0xFFFF;
-                counts[1] = (odd >> (16 * pair)) as u32 & 0xFFFF;
+        // Groups whose counts fit a byte, and words at a time.
+        const GROUPS: usize = u8::MAX as usize / GROUP;
+        const WORDS: usize = 64;
+        counts.fill(0);
+        for (block, counts) in counts.chunks_mut(8 * WORDS).enumerate() {
+            let from = first / 8 + block * WORDS;
+            let words = counts.len() / 8;
+            for groups in self.groups.chunks(GROUPS) {
+                let mut sums = [0u64; WORDS];
+                for group in groups {
+                    for (sum, &word) in sums.iter_mut().zip(&group[from..from + words]) {
+                        *sum += byte_popcounts(word);
+                    }
+                }
+                for (count, &sum) in counts.iter_mut().zip(bytemuck::cast_slice::<u64, u8>(&sums)) {
+                    *count += u32::from(sum);
+                }
             }
         }
     }

@@ -26,9 +26,14 @@ fn elect(votes: &ActiveSets, neurons: usize, most: usize, ballots: &mut Vec<Ball
         let count = range.min(neurons - index * range);
         ballot.votes.resize(count.next_multiple_of(8), 0);
         votes.count(index * range, &mut ballot.votes);
+        // Two counts in turns: neighbours often have as many votes, and a sum must be stored before it is loaded again.
+        let mut having = [vec![0u32; votes.samples() + 1], vec![0; votes.samples() + 1]];
+        for pair in ballot.votes.chunks_exact(2) {
+            having[0][pair[0] as usize] += 1;
+            having[1][pair[1] as usize] += 1;
+        }
         ballot.having.clear();
-        ballot.having.resize(votes.samples() + 1, 0);
-        ballot.votes.iter().for_each(|&votes| ballot.having[votes as usize] += 1);
+        ballot.having.extend(having[0].iter().zip(&having[1]).map(|(a, b)| a + b));
     });
     // Neurons with more votes than `least` are in, and `left` of those with as many.
     let (mut least, mut left) = (votes.samples(), most);
@@ -79,6 +84,8 @@ pub struct SharedSelection {
     pub floor: usize,
     /// Hashed neurons beyond this many active ones, labels included, are left out.
     pub most: usize,
+    /// Neurons there are.
+    size: usize,
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
@@ -117,6 +124,7 @@ impl SharedSelection {
             count,
             floor: 0,
             most: usize::MAX,
+            size: neurons,
             seed,
             correct,
             shares: shares.to_vec(),
@@ -144,13 +152,22 @@ impl SharedSelection {
         }
     }
 
-    /// Chooses the active neurons of `batch`.
-    pub fn choose(&mut self, step: u64, batch: &Batch, queries: Queries<'_>, neurons: Neurons<'_>) {
-        self.know(batch.len(), neurons.bias.len());
+    /// Forgets the last batch and takes in the labels of the next: all there is to do before that batch's queries are
+    /// known.
+    pub fn begin(&mut self, batch: &Batch) {
+        self.know(batch.len());
+        if let Negatives::Hashed(_) = self.negatives {
+            self.votes.reset(batch.len());
+        }
         self.seen.fill(0);
-        let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
-        batch.labels.iter().copied().for_each(&mut mark);
+        for &label in &batch.labels {
+            self.seen[label as usize / 64] |= 1 << (label % 64);
+        }
         self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
+    }
+
+    /// Chooses the active neurons of the batch begun.
+    pub fn choose(&mut self, step: u64, queries: Queries<'_>, neurons: Neurons<'_>) {
         let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
         match &mut self.negatives {
             Negatives::Random(sampler) => {
@@ -160,7 +177,6 @@ impl SharedSelection {
                 }
             }
             Negatives::Hashed(lsh) => {
-                self.votes.reset(batch.len());
                 lsh.select(step, queries, neurons, &mut self.votes);
                 let most = self.count.min(self.most.saturating_sub(self.labels));
                 elect(&self.votes, neurons.bias.len(), most, &mut self.ballots, &mut self.hashed);
@@ -184,7 +200,7 @@ impl SharedSelection {
     }
 
     /// Works out what depends on the batch's size alone, when that changes.
-    fn know(&mut self, samples: usize, neurons: usize) {
+    fn know(&mut self, samples: usize) {
         if self.known.samples == samples {
             return;
         }
@@ -197,7 +213,7 @@ impl SharedSelection {
         };
         let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
         let corrections =
-            if self.correct { (0..neurons as u32).into_par_iter().map(correction).collect() } else { vec![] };
+            if self.correct { (0..self.size as u32).into_par_iter().map(correction).collect() } else { vec![] };
         self.known = Known { samples, count, corrections };
     }
 

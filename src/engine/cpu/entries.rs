@@ -8,6 +8,8 @@ use crate::kernels::Pairs;
 pub struct Part {
     /// How many pairs each feature of the range has, then where its next pair goes; zero between steps.
     counts: Vec<u32>,
+    /// Where each sample's entries of the range begin.
+    froms: Vec<usize>,
     /// Features that occur, counted from the range's first.
     pub rows: Vec<u32>,
     starts: Vec<u32>,
@@ -33,15 +35,17 @@ impl Part {
     /// Collects the pairs of the range, which begins at feature `first`, counting-sorted: O(pairs), no comparison.
     /// `every_row` lists the features that do not occur as well.
     pub fn gather(&mut self, batch: &Batch, first: usize, every_row: bool) {
-        let Self { counts, rows, starts, columns, values } = self;
+        let Self { counts, froms, rows, starts, columns, values } = self;
         rows.clear();
         starts.clear();
         if every_row {
             rows.extend(0..counts.len() as u32);
         }
         let end = first + counts.len();
+        froms.clear();
         for b in 0..batch.len() {
-            visit(batch, b, first, end, |row, _| {
+            froms.push(start(batch, b, first));
+            visit(batch, b, froms[b], first, end, |row, _| {
                 if counts[row] == 0 && !every_row {
                     rows.push(row as u32);
                 }
@@ -58,7 +62,7 @@ impl Part {
         columns.resize(total as usize, 0);
         values.resize(total as usize, 0.0);
         for b in 0..batch.len() {
-            visit(batch, b, first, end, |row, x| {
+            visit(batch, b, froms[b], first, end, |row, x| {
                 let at = &mut counts[row];
                 columns[*at as usize] = b as u32;
                 values[*at as usize] = x;
@@ -71,17 +75,25 @@ impl Part {
     }
 }
 
-/// Every non-zero of sample `b` in features `first..end`: feature counted from `first`, value.
-fn visit(batch: &Batch, b: usize, first: usize, end: usize, mut each: impl FnMut(usize, f32)) {
+/// Where the entries of sample `b` reach feature `first`.
+fn start(batch: &Batch, b: usize, first: usize) -> usize {
+    match batch.input(b) {
+        Input::Sparse { indices, .. } => indices.partition_point(|&i| (i as usize) < first),
+        Input::Dense(_) => first,
+    }
+}
+
+/// Every non-zero of sample `b` in features `first..end`, whose entries begin at `from`: feature counted from `first`,
+/// value.
+fn visit(batch: &Batch, b: usize, from: usize, first: usize, end: usize, mut each: impl FnMut(usize, f32)) {
     match batch.input(b) {
         Input::Sparse { indices, values } => {
-            let start = indices.partition_point(|&i| (i as usize) < first);
-            for (&i, &x) in indices[start..].iter().zip(&values[start..]).take_while(|(i, _)| (**i as usize) < end) {
+            for (&i, &x) in indices[from..].iter().zip(&values[from..]).take_while(|(i, _)| (**i as usize) < end) {
                 each(i as usize - first, x);
             }
         }
         Input::Dense(values) => {
-            for (row, &x) in values[first..end].iter().enumerate().filter(|(_, x)| **x != 0.0) {
+            for (row, &x) in values[from..end].iter().enumerate().filter(|(_, x)| **x != 0.0) {
                 each(row, x);
             }
         }

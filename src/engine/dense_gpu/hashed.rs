@@ -54,7 +54,10 @@ impl Hashed {
     pub fn choose(&mut self, step: u64, batch: &Batch, x: &[f32], stride: usize) -> &[u32] {
         let queries = Queries { x, width: self.width, stride };
         let neurons = Neurons { weights: Weights::F32(&[]), bias: &self.bias, width: self.width, stride: self.width };
-        self.pool.install(|| self.selection.choose(step, batch, queries, neurons));
+        self.pool.install(|| {
+            self.selection.begin(batch);
+            self.selection.choose(step, queries, neurons);
+        });
         &self.selection.neurons
     }
 

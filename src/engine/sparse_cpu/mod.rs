@@ -209,7 +209,7 @@ impl Net {
     }
 
     /// As [`Net::layer`] for the output layer with a shared set: selection, forward pass and softmax. Returns the loss.
-    fn shared_forward(&mut self, batch: &Batch, step: u64, phases: &mut Phases) -> f64 {
+    fn shared_forward(&mut self, step: u64, phases: &mut Phases) -> f64 {
         let mut clock = PhaseClock::new(phases);
         let Self { shared, layers, x, targets, .. } = self;
         let (selection, shared) = shared.as_mut().expect("a shared selection");
@@ -218,10 +218,13 @@ impl Net {
             clock.lap(Phase::Rebuild);
         }
         let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
-        selection.choose(step, batch, queries, layer.neurons());
+        rayon::join(
+            || selection.choose(step, queries, layer.neurons()),
+            || shared.take_inputs(x, layer.weights.stride),
+        );
         clock.lap(Phase::Select);
         let SharedSelection { neurons, corrections, .. } = selection;
-        let loss = shared.forward(&layer.weights, &layer.bias, x, neurons, corrections, targets);
+        let loss = shared.forward(&layer.weights, &layer.bias, neurons, corrections, targets);
         clock.lap(Phase::Forward);
         loss
     }
@@ -229,12 +232,20 @@ impl Net {
     /// One optimiser step; returns the summed loss.
     fn train(&mut self, batch: &Batch, step: u64, update: &Update, recall: &mut Recall, phases: &mut Phases) -> f64 {
         // Sorting the labels keeps one thread busy, the first layer the others.
-        let mut targets = std::mem::take(&mut self.targets);
-        rayon::join(|| self.hidden(batch, step, Pass::Training, phases), || list_targets(batch, &mut targets));
-        self.targets = targets;
+        let (mut targets, mut shared) = (std::mem::take(&mut self.targets), self.shared.take());
+        rayon::join(
+            || self.hidden(batch, step, Pass::Training, phases),
+            || {
+                list_targets(batch, &mut targets);
+                if let Some((selection, _)) = &mut shared {
+                    selection.begin(batch);
+                }
+            },
+        );
+        (self.targets, self.shared) = (targets, shared);
         let last = self.layers.len() - 1;
         let loss = if self.shared.is_some() {
-            let loss = self.shared_forward(batch, step, phases);
+            let loss = self.shared_forward(step, phases);
             if let Some((selection, _)) = self.shared.as_ref().filter(|_| recall.due(step)) {
                 let active = |_, neuron: u32| selection.neurons.binary_search(&neuron).is_ok();
                 recall.measure(&self.layers[last], &self.x[last], batch, active);
@@ -276,9 +287,8 @@ impl Net {
             }
         }
         for (dx, x) in self.dx[0].iter_mut().zip(self.x[0].iter()) {
-            if *x <= 0.0 {
-                *dx = 0.0;
-            }
+            // Without a branch: it could not be foreseen.
+            *dx = if *x > 0.0 { *dx } else { 0.0 };
         }
         self.touched = self.input.backward(batch, &self.dx[0], step);
         clock.lap(Phase::Backward);
@@ -293,7 +303,8 @@ fn list_targets(batch: &Batch, targets: &mut Vec<Target>) {
         let mass = 1.0 / labels.len() as f32;
         targets.extend(labels.iter().map(|&label| (label, sample as u32, mass)));
     }
-    targets.sort_unstable_by_key(|&(neuron, sample, _)| (neuron, sample));
+    // Stable, so samples stay in order.
+    radsort::sort_by_key(targets, |&(neuron, _, _)| neuron);
 }
 
 impl Engine for SparseCpu {

@@ -149,22 +149,25 @@ impl Shared {
         self.chunks.iter().map(|chunk| chunk.neurons.len()).sum()
     }
 
-    /// Forward pass and softmax over the active neurons. `x` is `B x stride`; `active` ascending; `corrections`, one an
+    /// Takes the layer's inputs for the step, `x` being `B x stride`.
+    pub fn take_inputs(&mut self, x: &[f32], stride: usize) {
+        self.batch = x.len() / stride;
+        self.inputs.fill(x, stride, tiled(self.batch), self.products);
+    }
+
+    /// Forward pass and softmax of the inputs taken over the active neurons. `active` ascending; `corrections`, one an
     /// active neuron, are added to its logits except where it is the sample's own true label; `targets` are sorted by
     /// neuron, then sample, and their neurons active. Returns the summed loss.
     pub fn forward(
         &mut self,
         weights: &Matrix,
         bias: &Bias,
-        x: &[f32],
         active: &[u32],
         corrections: &[f32],
         targets: &[Target],
     ) -> f64 {
         let Self { products, chunks, inputs, max, sum, scratch, .. } = self;
-        self.batch = x.len() / weights.stride;
-        let (samples, products) = (tiled(self.batch), *products);
-        inputs.fill(x, weights.stride, samples, products);
+        let (samples, products) = (inputs.samples, *products);
         let rows = chunk_rows(active.len());
         let count = active.len().div_ceil(rows);
         chunks.resize_with(count, Chunk::default);
