@@ -6,6 +6,7 @@
 use half::bf16;
 use proptest::prelude::*;
 use slidebench::kernels::packed::{PackedRows, pack, unpack};
+use slidebench::kernels::row_wise::RowWiseRows;
 use slidebench::kernels::weights::{Bf16Rows, Weight};
 use slidebench::kernels::{AdamRows, Kernels, LANES, Pairs, all_supported, choose, padded, portable};
 use slidebench::network::{AdamStep, Training};
@@ -206,6 +207,56 @@ impl Rounded for Bf16State {
     }
 }
 
+/// Weights of [`State`] with one second moment a row.
+#[derive(Clone)]
+struct RowWiseState<W> {
+    w: Vec<W>,
+    v: Vec<f32>,
+}
+
+impl<W: Weight> RowWiseState<W> {
+    /// The last columns count as padding.
+    fn rows(&mut self, width: usize, seed: u32) -> RowWiseRows<'_, W> {
+        self.v.truncate(self.w.len() / width);
+        RowWiseRows { w: &mut self.w, v: &mut self.v, columns: width - 3, seed }
+    }
+}
+
+macro_rules! row_wise {
+    ($W:ty, $set:ident => $kernels:expr, $rounds:literal) => {
+        impl Rounded for RowWiseState<$W> {
+            const ROUNDS: [bool; 3] = [$rounds, false, false];
+
+            fn new(state: &State) -> Self {
+                Self { w: state.w.iter().map(|&w| <$W as Weight>::round(w, 0)).collect(), v: state.v.clone() }
+            }
+
+            fn widened(&self) -> State {
+                State { w: self.w.iter().map(|w| w.widen()).collect(), m: vec![], v: self.v.clone() }
+            }
+
+            fn row_adam_by(
+                &mut self,
+                $set: &Kernels,
+                seed: u32,
+                width: usize,
+                rows: &[u32],
+                gradients: &[f32],
+                step: AdamStep,
+            ) {
+                ($kernels.row_update)(self.rows(width, seed), width, rows, gradients, step);
+            }
+
+            fn pair_update(&mut self, $set: &Kernels, seed: u32, update: &PairUpdate<'_>, dx: Option<&mut [f32]>) {
+                let PairUpdate { x, width, pairs, g } = *update;
+                ($kernels.pair_update)(self.rows(width, seed), x, dx, width, pairs, g, step());
+            }
+        }
+    };
+}
+row_wise!(f32, set => set.row_wise, false);
+row_wise!(bf16, set => set.bf16.row_wise, true);
+
 fn step() -> AdamStep {
     Training { learning_rate: 1e-2, ..Training::default() }.adam_step(3)
 }
@@ -372,6 +423,8 @@ proptest! {
         agree::<PackedState<f32>>(&state, &update, &dx, &gradients);
         agree::<PackedState<bf16>>(&state, &update, &dx, &gradients);
         agree::<Bf16State>(&state, &update, &dx, &gradients);
+        agree::<RowWiseState<f32>>(&state, &update, &dx, &gradients);
+        agree::<RowWiseState<bf16>>(&state, &update, &dx, &gradients);
     }
 
     /// Weights in bf16 are read as what they stand for in f32.
@@ -516,7 +569,7 @@ fn bf16_weights_move_by_small_steps() {
         (4.0 - mean) / (f64::from(steps) * f64::from(rate.rate))
     }
     for set in all_supported() {
-        for share in [moved::<PackedState<bf16>>(set), moved::<Bf16State>(set)] {
+        for share in [moved::<PackedState<bf16>>(set), moved::<Bf16State>(set), moved::<RowWiseState<bf16>>(set)] {
             assert!((share - 1.0).abs() < 0.05, "{set:?}: {share} of the way");
         }
     }
@@ -528,12 +581,14 @@ fn bf16_weights_without_gradient_stay() {
     for set in all_supported() {
         let start = State { w: Values(3).floats(64), m: vec![0.0; 64], v: vec![0.5; 64] };
         let (mut packed, mut plain) = (PackedState::<bf16>::new(&start), Bf16State::new(&start));
-        let before = (packed.w.clone(), plain.w.clone());
+        let mut row_wise = RowWiseState::<bf16>::new(&start);
+        let before = (packed.w.clone(), plain.w.clone(), row_wise.w.clone());
         for t in 0..50 {
             packed.row_adam(set, t, 64, &[0], &[0.0; 64]);
             plain.row_adam(set, t, 64, &[0], &[0.0; 64]);
+            row_wise.row_adam(set, t, 64, &[0], &[0.0; 64]);
         }
-        assert_eq!((packed.w, plain.w), before, "{set:?}");
+        assert_eq!((packed.w, plain.w, row_wise.w), before, "{set:?}");
     }
 }
 
@@ -594,6 +649,12 @@ fn ids_beyond_the_table_are_refused_by_every_set() {
             let state = PackedRows { w: &mut [bf16::ZERO; 64], moments: &mut [0; 64], seed: 0 };
             (set.bf16.packed.row_adam)(state, width, &[4], &[0.0; 16], step());
         });
+        for (rows, columns, row) in [(4, 16, 4), (3, 16, 0), (4, 17, 0), (4, 0, 0)] {
+            panics(name, || {
+                let state = RowWiseRows { w: &mut [0.0; 64], v: &mut vec![0.0; rows], columns, seed: 0 };
+                (set.row_wise.row_update)(state, width, &[row], &[0.0; 16], step());
+            });
+        }
         panics(name, || {
             let (mut m, mut v) = (vec![0.0; 64], vec![0.0; 63]);
             let state = Bf16Rows { w: &mut [bf16::ZERO; 64], m: &mut m, v: &mut v, seed: 0 };

@@ -592,6 +592,40 @@ fn a_precision_takes_the_bytes_it_names() {
     }
 }
 
+const ROW_WISE: &str = "input-state = \"row-wise\"";
+
+/// A state of one value a row in place of two a weight, which learns all the same, from sparse and from dense sums.
+#[test]
+fn row_wise_state_learns_and_saves_the_moments_of_the_first_layer() {
+    let problem = problem();
+    let first = initial(&problem).layers[0].weights.len() as u64;
+    let memory = |options: &str| train("sparse-cpu:uniform", &format!("count = 100\n{options}")).engine.memory();
+    for (precision, moments) in [("f32", 8), ("packed", 4), ("bf16-weights", 8)] {
+        let plain = with_precision("", precision);
+        let row_wise = with_precision(ROW_WISE, precision);
+        let saved = memory(&plain).host_bytes - memory(&row_wise).host_bytes;
+        assert!(saved > moments * first * 9 / 10 && saved <= moments * first, "{precision}: {saved}");
+        let (loss, by_adam) = (loss_learnt(&row_wise), loss_learnt(&plain));
+        assert!(loss != by_adam && loss < 1.1 * by_adam, "{precision}: {loss}, by Adam {by_adam}");
+    }
+    for optimiser in ["sgd", "adagrad"] {
+        assert!(refusal("sparse-cpu:all", &format!("optimiser = \"{optimiser}\"\n{ROW_WISE}")).contains("row-wise"));
+    }
+}
+
+#[test]
+fn row_wise_state_gives_the_same_bits_on_any_number_of_threads() {
+    for input_rows in [Rows::Dense, Rows::Lazy] {
+        let problem = Problem { input_rows, ..self::problem() };
+        for precision in ["f32", "packed"] {
+            let options = with_precision(&format!("count = 60\nshared = true\n{ROW_WISE}"), precision);
+            let run = |threads| train_on(&problem, "sparse-cpu:uniform", &options, threads, STEPS);
+            let (one, three) = (run(1), run(3));
+            assert_eq!((one.losses, one.parameters), (three.losses, three.parameters), "{input_rows:?} {options}");
+        }
+    }
+}
+
 #[test]
 fn every_precision_gives_the_same_bits_on_any_number_of_threads() {
     let problem = Problem { input_rows: Rows::Dense, ..problem() };

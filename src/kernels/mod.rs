@@ -11,6 +11,7 @@ pub mod memory;
 pub mod packed;
 pub mod portable;
 pub mod roofline;
+pub mod row_wise;
 pub mod softmax;
 pub mod weights;
 #[cfg(target_arch = "x86_64")]
@@ -116,6 +117,8 @@ pub struct Kernels {
     pub pair_scale: fn(g: &mut [f32], columns: &[u32], scale: &[f32]),
     /// Updates of rows whose moments take half the bytes.
     pub packed: packed::PackedKernels,
+    /// Updates of rows with one second moment each.
+    pub row_wise: row_wise::RowWiseKernels,
     /// Kernels over rows whose weights take half the bytes.
     pub bf16: weights::Bf16Kernels,
     /// The set's ceilings.

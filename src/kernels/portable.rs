@@ -2,6 +2,7 @@
 
 use super::packed::PackedKernels;
 use super::roofline::Probes;
+use super::row_wise::RowWiseKernels;
 use super::weights::Weight;
 use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, weights};
 use crate::network::AdamStep;
@@ -24,6 +25,7 @@ pub const KERNELS: Kernels = Kernels {
     pair_exp,
     pair_scale,
     packed: PackedKernels::PORTABLE,
+    row_wise: RowWiseKernels::PORTABLE,
     bf16: weights::PORTABLE,
     probes: Probes { read_rows, change_rows, multiply_add },
 };

@@ -16,6 +16,7 @@
 //! Kernels widen weights as they load them and compute in f32.
 
 use super::packed::{PackedKernels, Rounded};
+use super::row_wise::RowWiseKernels;
 use super::{Pairs, check, kernels, packed, portable};
 use crate::network::AdamStep;
 use bytemuck::Pod;
@@ -169,6 +170,8 @@ pub struct Bf16Kernels {
     ),
     /// Updates of rows whose moments are packed as well.
     pub packed: PackedKernels<bf16>,
+    /// Updates of rows with one second moment each.
+    pub row_wise: RowWiseKernels<bf16>,
 }
 
 /// The portable set.
@@ -179,6 +182,7 @@ pub(super) const PORTABLE: Bf16Kernels = Bf16Kernels {
     row_adam: |state, width, rows, gradients, step| packed::row_adam(state, width, rows, gradients, step),
     pair_update: |state, x, dx, width, pairs, g, step| packed::pair_update(state, x, dx, width, pairs, g, step),
     packed: PackedKernels::PORTABLE,
+    row_wise: RowWiseKernels::PORTABLE,
 };
 
 fn widen(from: &[bf16], to: &mut [f32]) {

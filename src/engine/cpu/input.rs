@@ -6,13 +6,13 @@
 
 use super::deferred::Deferred;
 use super::entries::Part;
-use super::{Bias, Group, Matrix, Optimiser, Precision, SharedSums, Sums, Update};
+use super::{Bias, Group, Matrix, Optimiser, Precision, SharedSums, State, Sums, Update};
 use crate::data::{Batch, Input, Inputs};
 use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::kernels::gemm::Product;
+use crate::kernels::kernels;
 use crate::kernels::memory::{Aligned, HugePages};
-use crate::kernels::{Pairs, kernels};
 use crate::network::{AdamStep, Layer, Order, Rows, Training};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -29,6 +29,7 @@ const SETTLE_AHEAD: usize = 16;
 pub struct Storage {
     pub huge_pages: HugePages,
     pub precision: Precision,
+    pub state: State,
     pub sums: Sums,
     pub optimiser: Optimiser,
 }
@@ -42,6 +43,8 @@ pub struct InputLayer {
     deferred: Option<Deferred>,
     /// β and ε of the steps so far.
     adam: AdamStep,
+    /// Where the state is row-wise: the training without first moments, and how many steps it took.
+    row_wise: Option<(Training, u64)>,
     /// Features a part.
     part: usize,
     parts: Vec<Part>,
@@ -54,10 +57,13 @@ pub struct InputLayer {
 
 impl InputLayer {
     pub fn new(layer: &Layer, training: &Training, storage: Storage) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, storage.huge_pages, storage.precision)?;
+        let Storage { huge_pages, precision, state, optimiser, sums } = storage;
+        let weights = Matrix::new(&layer.weights, layer.inputs, layer.outputs, huge_pages, precision, state)?;
+        let row_wise = (state == State::RowWise).then(|| (Training { beta1: 0.0, ..training.clone() }, 0));
+        let training = row_wise.as_ref().map_or(training, |(training, _)| training);
         let part = layer.inputs.div_ceil(PARTS).max(1);
         let rows = training.input_rows;
-        let deferrable = rows == Rows::Dense && storage.optimiser == Optimiser::Adam;
+        let deferrable = rows == Rows::Dense && (row_wise.is_some() || optimiser == Optimiser::Adam);
         let deferred = || Deferred::new(layer.inputs, training.beta1, training.beta2);
         Ok(Self {
             bias: Bias::new(&layer.bias, weights.stride),
@@ -68,7 +74,8 @@ impl InputLayer {
             parts: (0..layer.inputs).step_by(part).map(|first| Part::new(part.min(layer.inputs - first))).collect(),
             bias_gradient: vec![0.0; weights.stride],
             gradient: Aligned::default(),
-            sums: SharedSums::new(storage.sums),
+            sums: SharedSums::new(sums),
+            row_wise,
             weights,
         })
     }
@@ -114,8 +121,7 @@ impl InputLayer {
                 let row = index * part + row;
                 // SAFETY: every part has a range of its own, and a row is let go of before the next is taken.
                 let state = unsafe { shards.take(row..row + 1) };
-                let pairs = Pairs { rows: &[0], starts: &[0, 0], columns: &[] };
-                state.pair_update(&[], None, stride, pairs, &[], &Update::adam(debt));
+                state.settle(stride, debt);
             }
         });
     }
@@ -148,6 +154,12 @@ impl InputLayer {
     /// number of weight rows moved.
     pub fn backward(&mut self, batch: &Batch, delta: &[f32], step: &Update) -> usize {
         let stride = self.weights.stride;
+        let of_bias = step;
+        let of_rows = self.row_wise.as_mut().map(|(training, steps)| {
+            *steps += 1;
+            Update::adam(training.adam_step(*steps))
+        });
+        let step = of_rows.as_ref().unwrap_or(step);
         let moved = match &batch.inputs {
             Inputs::Dense { width, values } if self.sums.is_none() => {
                 self.dense_gradient(*width, values, delta, batch.len(), step);
@@ -163,7 +175,7 @@ impl InputLayer {
         for row in delta[..batch.len() * stride].chunks_exact(stride) {
             (kernels().axpy)(1.0, row, &mut self.bias_gradient);
         }
-        self.bias.update(&self.bias_gradient, step);
+        self.bias.update(&self.bias_gradient, of_bias);
         moved
     }
 
@@ -265,6 +277,91 @@ impl Listed<'_> {
         match *self {
             Self::Some(rows) => rows.get(i).map(|&row| row as usize),
             Self::All(rows) => (i < rows).then_some(i),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: u64 = 8;
+
+    /// Two non-zeros a sample, and features that rest for some steps.
+    fn batches(features: usize) -> Vec<Batch> {
+        let batch = |t: usize| {
+            let mut batch = Batch::default();
+            for b in 0..6 {
+                let rows = [(t + b) % 3, 4 + (t * b) % (features - 4)].map(|row| row as u32);
+                batch.push_sparse(&rows, &[0.5 + b as f32, 1.0 - t as f32], &[0]);
+            }
+            batch
+        };
+        (0..STEPS as usize).map(batch).collect()
+    }
+
+    /// Row-wise steps over every row at every step, as their definition has it.
+    fn by_definition(layer: &Layer, training: &Training, batches: &[Batch], deltas: &[Vec<f32>]) -> Vec<f64> {
+        let mut w: Vec<f64> = layer.weights.iter().map(|&w| f64::from(w)).collect();
+        let mut v = vec![0.0; layer.inputs];
+        let (beta2, width) = (f64::from(training.beta2), layer.outputs);
+        for (t, (batch, delta)) in batches.iter().zip(deltas).enumerate() {
+            let mut gradient = vec![0.0; w.len()];
+            let mut met = vec![false; layer.inputs];
+            for b in 0..batch.len() {
+                let Input::Sparse { indices, values } = batch.input(b) else { unreachable!() };
+                for (&row, &x) in indices.iter().zip(values) {
+                    met[row as usize] = true;
+                    for h in 0..width {
+                        let delta = f64::from(delta[b * crate::kernels::bf16::tiled(width) + h]);
+                        gradient[row as usize * width + h] += f64::from(x) * delta;
+                    }
+                }
+            }
+            let rate = f64::from(training.learning_rate) * (1.0 - beta2.powi(t as i32 + 1)).sqrt();
+            for (row, g) in gradient.chunks_exact(width).enumerate() {
+                if !met[row] && training.input_rows == Rows::Lazy {
+                    continue;
+                }
+                v[row] = beta2 * v[row] + (1.0 - beta2) * g.iter().map(|g| g * g).sum::<f64>() / width as f64;
+                for (w, g) in w[row * width..].iter_mut().zip(g) {
+                    *w -= rate * g / (v[row].sqrt() + f64::from(training.epsilon));
+                }
+            }
+        }
+        w
+    }
+
+    #[test]
+    fn row_wise_state_does_as_it_is_defined() {
+        let (features, width) = (70, 10);
+        let weights = (0..features * width).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let layer =
+            Layer { inputs: features, outputs: width, order: Order::InputMajor, weights, bias: vec![0.1; width] };
+        let batches = batches(features);
+        for input_rows in [Rows::Lazy, Rows::Dense] {
+            let training = Training { input_rows, learning_rate: 0.05, ..Training::default() };
+            let storage = Storage { state: State::RowWise, ..Storage::default() };
+            let mut input = InputLayer::new(&layer, &training, storage).unwrap();
+            let stride = input.weights.stride;
+            let deltas: Vec<Vec<f32>> = (0..STEPS as usize)
+                .map(|t| {
+                    let delta = |i: usize| ((i * 13 + t * 7) % 29) as f32 / 14.0 - 1.0;
+                    (0..6 * stride).map(|i| if i % stride < width { delta(i) } else { 0.0 }).collect()
+                })
+                .collect();
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+            pool.install(|| {
+                let mut y = vec![0.0; 6 * stride];
+                for (t, (batch, delta)) in (1..).zip(batches.iter().zip(&deltas)) {
+                    input.forward(batch, &mut y);
+                    input.backward(batch, delta, &Update::adam(training.adam_step(t)));
+                }
+            });
+            let expected = by_definition(&layer, &training, &batches, &deltas);
+            for (got, expected) in input.weights.unpadded().iter().zip(&expected) {
+                assert!((f64::from(*got) - expected).abs() < 1e-5, "{input_rows:?}: {got} for {expected}");
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::engine::common::Shards;
 use crate::kernels::bf16::tiled;
 use crate::kernels::memory::{Buffer, HugePages};
 use crate::kernels::packed::PackedRows;
+use crate::kernels::row_wise::RowWiseRows;
 use crate::kernels::weights::{Bf16Rows, Weights};
 use crate::kernels::{self, AdamRows, Pairs, kernels};
 use crate::network::AdamStep;
@@ -54,20 +55,37 @@ impl Precision {
     }
 }
 
+/// What the optimiser remembers of a matrix.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Two values a weight: Adam's moments.
+    #[default]
+    EachWeight,
+    /// One second moment a row and no first one; see [`crate::kernels::row_wise`].
+    RowWise,
+}
+
 enum Stored {
     F32(Buffer),
     Bf16(Buffer<bf16>),
 }
 
 enum Moments {
-    F32 { m: Buffer, v: Buffer },
+    F32 {
+        m: Buffer,
+        v: Buffer,
+    },
     Packed(Buffer<u32>),
+    /// One v a row.
+    RowWise(Vec<f32>),
 }
 
 /// A matrix shared out to tasks that update different rows.
 pub struct MatrixShards<'a> {
     w: WeightShards<'a>,
     moments: MomentShards<'a>,
+    width: usize,
     stride: usize,
     seed: u32,
 }
@@ -80,14 +98,18 @@ enum WeightShards<'a> {
 enum MomentShards<'a> {
     F32 { m: Shards<'a, f32>, v: Shards<'a, f32> },
     Packed(Shards<'a, u32>),
+    RowWise(Shards<'a, f32>),
 }
 
-/// Rows of a matrix in the hands of one task. All forms but f32 are Adam's.
+/// Rows of a matrix in the hands of one task. All forms but f32 are Adam's or, with one second moment a row, its
+/// relative's.
 pub enum RowState<'a> {
     F32(AdamRows<'a>),
     PackedMoments(PackedRows<'a>),
     Bf16Weights(Bf16Rows<'a>),
     Packed(PackedRows<'a, bf16>),
+    RowWise(RowWiseRows<'a>),
+    Bf16RowWise(RowWiseRows<'a, bf16>),
 }
 
 impl RowState<'_> {
@@ -106,6 +128,20 @@ impl RowState<'_> {
             Self::PackedMoments(state) => (kernels().packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
             Self::Bf16Weights(state) => (kernels().bf16.pair_update)(state, x, dx, width, pairs, g, step.adam),
             Self::Packed(state) => (kernels().bf16.packed.pair_update)(state, x, dx, width, pairs, g, step.adam),
+            Self::RowWise(state) => (kernels().row_wise.pair_update)(state, x, dx, width, pairs, g, step.adam),
+            Self::Bf16RowWise(state) => (kernels().bf16.row_wise.pair_update)(state, x, dx, width, pairs, g, step.adam),
+        }
+    }
+
+    /// One step without gradient on a single row.
+    pub fn settle(self, width: usize, step: AdamStep) {
+        match self {
+            // Its weights stay where they are.
+            Self::RowWise(RowWiseRows { v, .. }) | Self::Bf16RowWise(RowWiseRows { v, .. }) => v[0] *= step.beta2,
+            state => {
+                let none = Pairs { rows: &[0], starts: &[0, 0], columns: &[] };
+                state.pair_update(&[], None, width, none, &[], &Update::adam(step));
+            }
         }
     }
 
@@ -116,6 +152,8 @@ impl RowState<'_> {
             Self::PackedMoments(state) => Weights::F32(state.w),
             Self::Bf16Weights(state) => Weights::Bf16(state.w),
             Self::Packed(state) => Weights::Bf16(state.w),
+            Self::RowWise(state) => Weights::F32(state.w),
+            Self::Bf16RowWise(state) => Weights::Bf16(state.w),
         }
     }
 
@@ -128,6 +166,7 @@ impl RowState<'_> {
             Self::PackedMoments(state) => (kernels().packed.row_adam)(state, width, &rows, gradients, step),
             Self::Bf16Weights(state) => (kernels().bf16.row_adam)(state, width, &rows, gradients, step),
             Self::Packed(state) => (kernels().bf16.packed.row_adam)(state, width, &rows, gradients, step),
+            Self::RowWise(_) | Self::Bf16RowWise(_) => unreachable!("only first layers are row-wise"),
         }
     }
 
@@ -138,6 +177,8 @@ impl RowState<'_> {
             Self::PackedMoments(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step.adam),
             Self::Bf16Weights(state) => (kernels().bf16.row_adam)(state, width, rows, gradients, step.adam),
             Self::Packed(state) => (kernels().bf16.packed.row_adam)(state, width, rows, gradients, step.adam),
+            Self::RowWise(state) => (kernels().row_wise.row_update)(state, width, rows, gradients, step.adam),
+            Self::Bf16RowWise(state) => (kernels().bf16.row_wise.row_update)(state, width, rows, gradients, step.adam),
         }
     }
 }
@@ -157,6 +198,7 @@ impl<'a> MatrixShards<'a> {
         match &self.moments {
             MomentShards::F32 { m, v } => [w, place(m, span.clone()), place(v, span)],
             MomentShards::Packed(moments) => [w, place(moments, span), (std::ptr::null(), 0)],
+            MomentShards::RowWise(v) => [w, place(v, rows), (std::ptr::null(), 0)],
         }
     }
 
@@ -172,9 +214,16 @@ impl<'a> MatrixShards<'a> {
     pub unsafe fn take(&self, rows: Range<usize>) -> RowState<'a> {
         let seed = self.seed.wrapping_add(rows.start as u32);
         let span = rows.start * self.stride..rows.end * self.stride;
+        let columns = self.width;
         // SAFETY: the caller's promise.
         unsafe {
             match (&self.w, &self.moments) {
+                (WeightShards::F32(w), MomentShards::RowWise(v)) => {
+                    RowState::RowWise(RowWiseRows { w: w.take(span), v: v.take(rows), columns, seed })
+                }
+                (WeightShards::Bf16(w), MomentShards::RowWise(v)) => {
+                    RowState::Bf16RowWise(RowWiseRows { w: w.take(span), v: v.take(rows), columns, seed })
+                }
                 (WeightShards::F32(w), MomentShards::F32 { m, v }) => {
                     RowState::F32(AdamRows { w: w.take(span.clone()), m: m.take(span.clone()), v: v.take(span) })
                 }
@@ -202,6 +251,7 @@ impl Matrix {
         width: usize,
         huge: HugePages,
         precision: Precision,
+        state: State,
     ) -> Result<Self, EngineError> {
         assert_eq!(weights.len(), rows * width);
         let stride = tiled(width);
@@ -210,10 +260,10 @@ impl Matrix {
         } else {
             Stored::F32(padded_rows(weights, rows, width, huge, |w| w)?)
         };
-        let moments = if precision.bf16_moments() {
-            Moments::Packed(zeros(rows, stride, huge)?)
-        } else {
-            Moments::F32 { m: zeros(rows, stride, huge)?, v: zeros(rows, stride, huge)? }
+        let moments = match state {
+            State::RowWise => Moments::RowWise(vec![0.0; rows]),
+            _ if precision.bf16_moments() => Moments::Packed(zeros(rows, stride, huge)?),
+            _ => Moments::F32 { m: zeros(rows, stride, huge)?, v: zeros(rows, stride, huge)? },
         };
         Ok(Self { rows, width, stride, w, moments, updates: 0 })
     }
@@ -228,9 +278,10 @@ impl Matrix {
         let moments = match &mut self.moments {
             Moments::F32 { m, v } => MomentShards::F32 { m: Shards::new(m), v: Shards::new(v) },
             Moments::Packed(moments) => MomentShards::Packed(Shards::new(moments)),
+            Moments::RowWise(v) => MomentShards::RowWise(Shards::new(v)),
         };
         let seed = self.updates.wrapping_mul(self.rows as u32);
-        MatrixShards { w, moments, stride: self.stride, seed }
+        MatrixShards { w, moments, width: self.width, stride: self.stride, seed }
     }
 
     /// All weights, padding included.
@@ -251,9 +302,14 @@ impl Matrix {
         if let Stored::F32(_) = self.w { 4 } else { 2 }
     }
 
-    /// Bytes of a weight and its moments.
+    /// Bytes of a weight and the moments of its own.
     pub fn bytes_per_state(&self) -> usize {
-        self.bytes_per_weight() + if let Moments::F32 { .. } = self.moments { 8 } else { 4 }
+        self.bytes_per_weight()
+            + match self.moments {
+                Moments::F32 { .. } => 8,
+                Moments::Packed(_) => 4,
+                Moments::RowWise(_) => 0,
+            }
     }
 
     /// The weights in f32, without padding.
@@ -276,6 +332,7 @@ impl Matrix {
         let moments = match &self.moments {
             Moments::F32 { m, v } => m.huge_bytes()? + v.huge_bytes()?,
             Moments::Packed(moments) => moments.huge_bytes()?,
+            Moments::RowWise(_) => 0,
         };
         Some(w + moments)
     }

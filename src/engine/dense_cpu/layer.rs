@@ -8,7 +8,7 @@ use super::activations::Activations;
 use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::engine::cpu::matrix::RowState;
-use crate::engine::cpu::{Bias, Matrix, Precision};
+use crate::engine::cpu::{Bias, Matrix, Precision, State};
 use crate::kernels::bf16::{PairProduct, Parts, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::memory::{Aligned, HugePages};
@@ -177,7 +177,14 @@ fn grow<T: Pod>(buffer: &mut Aligned<T>, len: usize) {
 impl NeuronLayer {
     pub fn new(layer: &Layer, block: usize, storage: Precision, sgd: Option<f32>) -> Result<Self, EngineError> {
         Ok(Self {
-            weights: Matrix::new(&layer.weights, layer.outputs, layer.inputs, HugePages::Ask, storage)?,
+            weights: Matrix::new(
+                &layer.weights,
+                layer.outputs,
+                layer.inputs,
+                HugePages::Ask,
+                storage,
+                State::EachWeight,
+            )?,
             bias: Bias::new(&layer.bias, layer.outputs),
             block,
             sgd,

@@ -22,7 +22,7 @@ mod softmax;
 
 use super::common::{cpu_model, huge_pages_note};
 use super::cpu::input::Storage;
-use super::cpu::{InputLayer, Precision as StoredAs, Update};
+use super::cpu::{InputLayer, Precision as StoredAs, State, Update};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
@@ -49,6 +49,8 @@ struct Options {
     precision: Precision,
     /// How weights and Adam's moments are stored.
     storage: StoredAs,
+    /// What the optimiser remembers of the first layer.
+    input_state: State,
     /// How gradients move the weights above the first layer; without Adam, what it costs is the difference.
     optimiser: Optimiser,
 }
@@ -70,6 +72,7 @@ impl Default for Options {
             logits_budget_mib: None,
             precision: Precision::F32,
             storage: StoredAs::F32,
+            input_state: State::EachWeight,
             optimiser: Optimiser::Adam,
         }
     }
@@ -155,7 +158,11 @@ impl Network {
                 .map(|l| Activations::new(l.outputs, options.precision))
         };
         Ok(Self {
-            input: InputLayer::new(first, training, Storage { precision: options.storage, ..Storage::default() })?,
+            input: InputLayer::new(
+                first,
+                training,
+                Storage { precision: options.storage, state: options.input_state, ..Storage::default() },
+            )?,
             layers: rest
                 .iter()
                 .map(|layer| NeuronLayer::new(layer, options.block, options.storage, sgd))

@@ -11,7 +11,7 @@
 use super::non_zeros::NonZeros;
 use super::options::Options;
 use crate::engine::EngineError;
-use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, Update};
+use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, State, Update};
 use crate::kernels::memory::Aligned;
 use crate::kernels::weights::Weights;
 use crate::kernels::{Pairs, kernels};
@@ -72,7 +72,9 @@ pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
     pub fn new(layer: &network::Layer, sparse_input: bool, options: &Options) -> Result<Self, EngineError> {
-        let weights = Matrix::new(&layer.weights, layer.outputs, layer.inputs, options.huge_pages, options.precision)?;
+        let Options { huge_pages, precision, .. } = *options;
+        let weights =
+            Matrix::new(&layer.weights, layer.outputs, layer.inputs, huge_pages, precision, State::EachWeight)?;
         let per_chunk = layer.outputs.div_ceil(CHUNKS).next_multiple_of(8);
         let chunks = (0..layer.outputs.div_ceil(per_chunk)).map(|_| Chunk::default()).collect();
         Ok(Self {

@@ -4,7 +4,7 @@ use super::SparseCpu;
 use super::preset::Preset;
 use super::shared::Products;
 use crate::engine::cpu::input::Storage;
-use crate::engine::cpu::{Optimiser, Precision, Sums};
+use crate::engine::cpu::{Optimiser, Precision, State, Sums};
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::kernels::memory::HugePages;
 use crate::network::Rows;
@@ -51,6 +51,8 @@ pub struct Options {
     pub sums: Sums,
     /// How weights and Adam's moments are stored, in all layers; biases stay in f32.
     pub precision: Precision,
+    /// What the optimiser remembers of the first layer; `row-wise` goes with `adam`.
+    pub input_state: State,
     /// Steps between two looks at the recall of the active sets, outside the device clock; 0: none.
     pub recall_every: u64,
     /// Top neurons a sample that recall looks for.
@@ -109,6 +111,7 @@ impl Default for Options {
             output_rows: Rows::Lazy,
             sums: Sums::Deterministic,
             precision: Precision::F32,
+            input_state: State::EachWeight,
             recall_every: 0,
             recall_at: 10,
             huge_pages: HugePages::Ask,
@@ -140,6 +143,9 @@ impl Options {
                     .into(),
             ));
         }
+        if options.input_state == State::RowWise && options.optimiser != Optimiser::Adam {
+            return Err(refuse("`input-state = \"row-wise\"` goes with `optimiser = \"adam\"`".into()));
+        }
         if options.shared && options.sums != Sums::Deterministic {
             return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
         }
@@ -155,8 +161,8 @@ impl Options {
 
     /// How the first layer keeps and moves its weights.
     pub fn storage(&self) -> Storage {
-        let Self { huge_pages, precision, sums, optimiser, .. } = *self;
-        Storage { huge_pages, precision, sums, optimiser }
+        let Self { huge_pages, precision, input_state: state, sums, optimiser, .. } = *self;
+        Storage { huge_pages, precision, state, sums, optimiser }
     }
 
     /// Whether hidden layers above the first skip neurons.

@@ -16,6 +16,7 @@ mod arrays;
 pub(super) mod avx2;
 pub(super) mod avx512;
 mod probes;
+mod row_wise;
 mod rows;
 mod storage;
 pub(super) mod vector;
@@ -26,6 +27,7 @@ pub(super) use avx512::bf16_dot;
 macro_rules! kernel_set {
     ($name:literal, $features:literal, $V:ty) => {
         use super::{arrays, probes, rows};
+        use crate::kernels::row_wise::{RowWiseKernels, RowWiseRows};
         use crate::kernels::packed::{PackedKernels, PackedRows};
         use crate::kernels::roofline::Probes;
         use crate::kernels::weights::{Bf16Kernels, Bf16Rows};
@@ -50,6 +52,7 @@ macro_rules! kernel_set {
             pair_exp,
             pair_scale,
             packed: PackedKernels { row_adam: packed::row_adam, pair_update: packed::pair_update },
+            row_wise: RowWiseKernels { row_update: row_wise::row_update, pair_update: row_wise::pair_update },
             bf16: Bf16Kernels {
                 widen,
                 row_sum: bf16_weights::row_sum,
@@ -59,6 +62,10 @@ macro_rules! kernel_set {
                 packed: PackedKernels {
                     row_adam: bf16_packed::row_adam,
                     pair_update: bf16_packed::pair_update,
+                },
+                row_wise: RowWiseKernels {
+                    row_update: bf16_row_wise::row_update,
+                    pair_update: bf16_row_wise::pair_update,
                 },
             },
             probes: Probes { read_rows, change_rows, multiply_add },
@@ -101,6 +108,20 @@ macro_rules! kernel_set {
 
             kernel_set! { @update $features, $V, PackedRows<'_, bf16> }
         }
+
+        mod row_wise {
+            use super::*;
+            use crate::kernels::x86::row_wise;
+
+            kernel_set! { @row_wise $features, $V, f32 }
+        }
+
+        mod bf16_row_wise {
+            use super::*;
+            use crate::kernels::x86::row_wise;
+
+            kernel_set! { @row_wise $features, $V, bf16 }
+        }
     };
     (@weights $features:literal, $V:ty, $W:ty) => {
         kernel_set! { @each $features,
@@ -116,6 +137,17 @@ macro_rules! kernel_set {
             rows::pair_update::<$V, $Rows>(
                 state: $Rows, x: &[f32], dx: Option<&mut [f32]>, width: usize, pairs: Pairs<'_>, g: &[f32],
                 step: AdamStep
+            ) -> ();
+        }
+    };
+    (@row_wise $features:literal, $V:ty, $W:ty) => {
+        kernel_set! { @each $features,
+            row_wise::row_update::<$V, $W>(
+                state: RowWiseRows<'_, $W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep
+            ) -> ();
+            row_wise::pair_update::<$V, $W>(
+                state: RowWiseRows<'_, $W>, x: &[f32], dx: Option<&mut [f32]>, width: usize, pairs: Pairs<'_>,
+                g: &[f32], step: AdamStep
             ) -> ();
         }
     };

@@ -14,7 +14,7 @@ use crate::network::AdamStep;
 
 /// Rows prefetched ahead, where a row is `width` times `bytes`.
 #[inline(always)]
-fn rows_ahead(width: usize, bytes: usize) -> usize {
+pub(super) fn rows_ahead(width: usize, bytes: usize) -> usize {
     (AHEAD_BYTES / (width * bytes)).max(4)
 }
 
@@ -27,7 +27,7 @@ pub(super) fn with_next(rows: &[u32], ahead: usize) -> impl Iterator<Item = (usi
 /// [`with_next`], once `prefetch(start of a row, vector)` has asked for the rows that come before any such next one: short
 /// lists would else wait for a good part of their rows. The very first is read at once.
 #[inline(always)]
-fn visits<V: Vector>(
+pub(super) fn visits<V: Vector>(
     rows: &[u32],
     ahead: usize,
     width: usize,
@@ -288,7 +288,7 @@ unsafe fn update_rows<V: Vector, R: Rows, const DX: bool>(
 /// The gradient of one block of a row. It stays in registers while the columns pass, and so do the weights, where their
 /// products go to `dx`: weights and moments are read once and written once.
 #[inline(always)]
-unsafe fn gradient_block<V: Vector, W: Element, const DX: bool, const N: usize>(
+pub(super) unsafe fn gradient_block<V: Vector, W: Element, const DX: bool, const N: usize>(
     w: *const W,
     x: *const f32,
     dx: *mut f32,

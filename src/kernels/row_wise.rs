@@ -1,0 +1,110 @@
+//! One second moment a row, and no first one: weights move by w ← w − η·g/(√v + ε) with v ← β2·v + (1 − β2)·mean(g²), the
+//! mean over the row. That is Adam with β1 = 0 and v shared by a row, so that a row's state is one f32 and a step reads
+//! and writes little more than its weights.
+//!
+//! It suits a first layer of sparse input: the weights of one feature see gradients of like size, and its momentum would
+//! be that of steps long ago. (DLRM's row-wise Adagrad and FBGEMM's partial row-wise Adam share a row's v alike.)
+
+use super::packed::{GOLDEN, mixed};
+use super::weights::Weight;
+use super::{GRADIENT, MOMENT, Pairs, check, portable};
+use crate::network::AdamStep;
+
+/// Rows of weights with one second moment each.
+#[derive(Debug)]
+pub struct RowWiseRows<'a, W = f32> {
+    pub w: &'a mut [W],
+    /// One a row.
+    pub v: &'a mut [f32],
+    /// Columns that the mean is taken over; those beyond are padding, and their gradients 0.
+    pub columns: usize,
+    /// Starts the random rounding of bf16 weights; to be another one in every call, a running number will do.
+    pub seed: u32,
+}
+
+impl<W> RowWiseRows<'_, W> {
+    /// Asserts that rows of `width` fill `w`, one a second moment, and returns the length of `w`.
+    #[inline(always)]
+    pub(super) fn checked_len(&self, width: usize) -> usize {
+        assert_eq!(self.w.len(), self.v.len() * width, "rows of weights and second moments differ in number");
+        assert!((1..=width).contains(&self.columns), "{} columns in rows of {width}", self.columns);
+        self.w.len()
+    }
+}
+
+/// Kernels over such rows, each as its namesake in [`super::Kernels`]; β1 is not asked.
+#[derive(Clone, Copy)]
+#[allow(clippy::type_complexity)] // The signatures are the contract.
+pub struct RowWiseKernels<W: 'static = f32> {
+    /// Moves the rows listed.
+    pub row_update: fn(state: RowWiseRows<'_, W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
+    /// Gradients of pairs, and the rows moved.
+    pub pair_update: fn(
+        state: RowWiseRows<'_, W>,
+        x: &[f32],
+        dx: Option<&mut [f32]>,
+        width: usize,
+        pairs: Pairs<'_>,
+        g: &[f32],
+        step: AdamStep,
+    ),
+}
+
+impl<W: Weight> RowWiseKernels<W> {
+    /// The portable set.
+    pub(super) const PORTABLE: Self = Self { row_update, pair_update };
+}
+
+fn row_update<W: Weight>(state: RowWiseRows<'_, W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+    check::rows(rows, width, state.checked_len(width));
+    assert_eq!(gradients.len(), rows.len() * width);
+    let mut noise = mixed(state.seed);
+    for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
+        let (w, v) = (&mut state.w[row as usize * width..][..width], &mut state.v[row as usize]);
+        noise = update(w, v, gradient, state.columns, step, noise);
+    }
+}
+
+fn pair_update<W: Weight>(
+    state: RowWiseRows<'_, W>,
+    x: &[f32],
+    mut dx: Option<&mut [f32]>,
+    width: usize,
+    pairs: Pairs<'_>,
+    g: &[f32],
+    step: AdamStep,
+) {
+    if !check::pairs(pairs, width, state.checked_len(width), x.len(), g.len()) {
+        return;
+    }
+    let mut noise = mixed(state.seed);
+    for (row, range) in pairs.by_row() {
+        let (w, v) = (&mut state.w[row as usize * width..][..width], &mut state.v[row as usize]);
+        let gradient = portable::gradient(w, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
+        noise = update(w, v, &gradient, state.columns, step, noise);
+    }
+}
+
+/// Moves one row; takes and returns the noise of the next weight.
+fn update<W: Weight>(
+    w: &mut [W],
+    v: &mut f32,
+    gradient: &[f32],
+    columns: usize,
+    step: AdamStep,
+    mut noise: u32,
+) -> u32 {
+    let gradient = || gradient.iter().map(|&g| portable::keep(g, GRADIENT));
+    let rate = rate(v, gradient().map(|g| g * g).sum(), columns, step);
+    for (w, g) in w.iter_mut().zip(gradient()) {
+        *w = W::round(w.widen() - rate * g, noise);
+        noise = noise.wrapping_add(GOLDEN);
+    }
+    noise
+}
+
+/// Moves a row's second moment by the sum of its squared gradients; returns what the row's gradient is multiplied by.
+pub(super) fn rate(v: &mut f32, squares: f32, columns: usize, step: AdamStep) -> f32 {
+    *v = portable::keep(step.beta2 * *v + (1.0 - step.beta2) * (squares / columns as f32), MOMENT);
+    step.rate / (v.sqrt() + step.epsilon)
+}
