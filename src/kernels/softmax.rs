@@ -10,6 +10,14 @@
 use super::x86::vector::Vector;
 use super::{GRADIENT, LANES};
 
+/// Logits this far below the largest, and farther, count alike in a sum, to which they bring nothing: e^x is still a
+/// normal number.
+#[cfg(target_arch = "x86_64")]
+const LOWEST: f32 = -87.0;
+/// The same in a gradient: e^x is less than 2⁻⁶³, and so will be its product with the scale, which is at most 1.
+#[cfg(target_arch = "x86_64")]
+const LEAST: f32 = -43.7;
+
 /// Defines a function that runs the version for the CPU's kernel set.
 macro_rules! dispatched {
     ($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) { $($check:stmt;)* }) => {
@@ -52,7 +60,8 @@ dispatched! {
 }
 
 dispatched! {
-    /// `z[r][b] = e^(z[r][b] + bias[r] − shift[b]) * scale[b]` over a block of logits; no scale lies between 0 and 2⁻⁶³.
+    /// `z[r][b] = e^(z[r][b] + bias[r] − shift[b]) * scale[b]` over a block of logits; scales lie between 2⁻⁶³ and 1 or are 0, and
+    /// no logit is far above its shift.
     exp_scale_block(z: &mut [f32], bias: &[f32], shift: &[f32], scale: &[f32]) {
         assert!(scale.len().is_multiple_of(LANES) && shift.len() == scale.len());
         assert!(z.len() == scale.len() * bias.len());
@@ -177,7 +186,7 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_op_in_unsafe_fn)]
 mod vectors {
-    use super::{GRADIENT, Vector};
+    use super::{GRADIENT, LEAST, LOWEST, Vector};
 
     /// Calls `$call` for every `$at`, four vectors at a time while they last, then one at a time.
     macro_rules! by_columns {
@@ -222,7 +231,7 @@ mod vectors {
             let (row, bias) = (z.add(r * samples), V::splat(bias));
             for (j, total) in total.iter_mut().enumerate() {
                 let at = row.add(j * V::LANES);
-                let e = V::load(at).add(bias).sub(largest[j]).exp();
+                let e = V::load(at).add(bias).sub(largest[j]).exp_from(LOWEST);
                 e.store(at);
                 *total = total.add(e);
             }
@@ -240,7 +249,7 @@ mod vectors {
             let (row, bias) = (z.add(r * samples), V::splat(bias));
             for at in (0..samples).step_by(V::LANES) {
                 let (shift, scale) = (V::load(shift.as_ptr().add(at)), V::load(scale.as_ptr().add(at)));
-                let e = V::load(row.add(at)).add(bias).sub(shift).exp().keep(GRADIENT);
+                let e = V::load(row.add(at)).add(bias).sub(shift).exp_from(LEAST);
                 e.mul(scale).keep(GRADIENT).store(row.add(at));
             }
         }

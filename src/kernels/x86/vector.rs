@@ -56,24 +56,39 @@ pub(in crate::kernels) trait Vector: Copy {
     unsafe fn largest(self) -> f32;
 
     /// e^self, to 2 units in the last place; 0 where that is below the normal numbers, ∞ above 88.73, NaN for NaN.
-    ///
-    /// x = n ln 2 + r with |r| <= ln 2 / 2; the Taylor series of e^r to degree 7 errs by less than 6e-9.
     #[inline(always)]
     unsafe fn exp(self) -> Self {
         // SAFETY: the caller's promise.
         unsafe {
             // The operand order keeps a NaN.
-            let x = Self::splat(-105.0).max(self);
-            let x = Self::splat(89.0).min(x);
-            let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
+            Self::splat(89.0).min(Self::splat(-105.0).max(self)).exp_between().keep(NORMAL)
+        }
+    }
+
+    /// e^max(self, lowest) alike, self at most 88 and lowest at least −87: neither clamps nor tests at the far ends.
+    #[inline(always)]
+    unsafe fn exp_from(self, lowest: f32) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::splat(lowest).max(self).exp_between() }
+    }
+
+    /// e^self for -105 <= self <= 89, where it may be subnormal.
+    ///
+    /// x = n ln 2 + r with |r| <= ln 2 / 2. The polynomial in r has degree 5 and, of those that begin with 1 + r, the
+    /// smallest relative error: 1.1e-7.
+    #[inline(always)]
+    unsafe fn exp_between(self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let n = self.mul(Self::splat(std::f32::consts::LOG2_E)).round();
             // ln 2 in two parts, the first short enough that n times it is exact.
-            let r = n.mul_add(Self::splat(-355.0 / 512.0), x);
+            let r = n.mul_add(Self::splat(-355.0 / 512.0), self);
             let r = n.mul_add(Self::splat(2.121_944_4e-4), r);
-            let mut sum = Self::splat(1.0 / 5040.0);
-            for coefficient in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            let mut sum = Self::splat(0.008_312_478);
+            for coefficient in [0.041_890_55, 0.166_671_16, 0.499_992_28, 1.0, 1.0] {
                 sum = sum.mul_add(r, Self::splat(coefficient));
             }
-            sum.scale(n).keep(NORMAL)
+            sum.scale(n)
         }
     }
 }
