@@ -66,6 +66,16 @@ pub enum State {
     RowWise,
 }
 
+impl State {
+    /// What is to be said of a first layer with such a state, after its precision.
+    pub fn note(self) -> &'static str {
+        match self {
+            Self::EachWeight => "",
+            Self::RowWise => ", one moment a row of the first layer",
+        }
+    }
+}
+
 enum Stored {
     F32(Buffer),
     Bf16(Buffer<bf16>),

@@ -41,8 +41,9 @@ use std::time::Instant;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Options {
-    /// Rows of W a block.
-    block: usize,
+    /// Rows of W a block. By default 128; with products in bf16 256 at batches up to 128, whose blocks of logits are no
+    /// larger for it.
+    block: Option<usize>,
     /// Most MiB of exponentials kept between the two passes; what does not fit is computed again. By default 1,024,
     /// but 0 where AMX multiplies faster than memory could bring them back.
     logits_budget_mib: Option<usize>,
@@ -68,7 +69,7 @@ enum Optimiser {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            block: 128,
+            block: None,
             logits_budget_mib: None,
             precision: Precision::F32,
             storage: StoredAs::F32,
@@ -79,6 +80,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Rows of W a block, at `batch` samples.
+    fn block(&self, batch: usize) -> usize {
+        let by_default = if self.precision != Precision::F32 && batch <= 128 { 256 } else { 128 };
+        self.block.unwrap_or(by_default)
+    }
+
     /// Bytes of exponentials to keep.
     fn budget(&self) -> usize {
         let by_default = if self.precision != Precision::F32 && Method::best() == Method::Amx { 0 } else { 1024 };
@@ -104,7 +111,8 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         .clone()
         .try_into()
         .map_err(|error| EngineError::Settings(format!("dense-cpu: {}", error.to_string().trim())))?;
-    if options.block == 0 {
+    let block = options.block(settings.training.batch);
+    if block == 0 {
         return Err(EngineError::Settings("dense-cpu: `block` must be at least 1".into()));
     }
     if options.storage.bf16_weights() && options.precision != Precision::Bf16 {
@@ -115,7 +123,7 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         let problem = "dense-cpu: `storage` other than \"f32\" goes with `optimiser = \"adam\"`";
         return Err(EngineError::Settings(problem.into()));
     }
-    if options.precision != Precision::F32 && !options.block.is_multiple_of(TILE) {
+    if options.precision != Precision::F32 && !block.is_multiple_of(TILE) {
         let problem = format!("dense-cpu: with a `precision` other than \"f32\", `block` must be a multiple of {TILE}");
         return Err(EngineError::Settings(problem));
     }
@@ -165,7 +173,7 @@ impl Network {
             )?,
             layers: rest
                 .iter()
-                .map(|layer| NeuronLayer::new(layer, options.block, options.storage, sgd))
+                .map(|layer| NeuronLayer::new(layer, options.block(training.batch), options.storage, sgd))
                 .collect::<Result<_, _>>()?,
             hidden: widths().collect(),
             deltas: widths().collect(),
@@ -287,6 +295,7 @@ impl Engine for DenseCpu {
             StoredAs::Bf16Weights => ", weights in bf16",
             StoredAs::Packed => ", weights and moments in bf16",
         };
+        let stored = format!("{stored}{}", self.options.input_state.note());
         EngineInfo {
             name: "dense-cpu".into(),
             device: cpu_model(),

@@ -331,7 +331,7 @@ impl Engine for SparseCpu {
                 let products = if bf16_products { ", products in bf16" } else { "" };
                 let weights = if self.options.precision.bf16_weights() { ", weights in bf16" } else { "" };
                 let moments = if self.options.precision.bf16_moments() { ", moments in bf16" } else { "" };
-                format!("f32{products}{weights}{moments}")
+                format!("f32{products}{weights}{moments}{}", self.options.input_state.note())
             },
             threads: self.settings.threads,
             notes,

@@ -32,7 +32,8 @@
 //! # `best`: what reaches a given P@1 soonest
 //!
 //! No hashing: one set for the whole batch, of its labels and uniform negatives, 2,000 or what makes it 4,000 neurons,
-//! with logits corrected for the probability of being in the set; products, weights and Adam's moments in bf16.
+//! with logits corrected for the probability of being in the set; products, weights and Adam's moments in bf16; of the
+//! first layer one second moment a row and no first one.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -110,6 +111,7 @@ impl Preset {
                 correct = true
                 products = "bf16"
                 precision = "packed"
+                input-state = "row-wise"
                 "#
             .into(),
         };
