@@ -177,7 +177,7 @@ fn presets_are_the_options_they_name() {
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
     let best = "shared = true\ncount = 2000\nfloor = 4000\ncorrect = true\nproducts = \"bf16\"\n\
-                precision = \"packed\"";
+                precision = \"packed\"\ninput-state = \"row-wise\"";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
         ("lsh-cpu", "preset = \"slide-2021\"", "lsh-cpu", slide.replace("50\n", "1024\n")),

@@ -61,8 +61,8 @@ impl Part {
         }
         columns.resize(total as usize, 0);
         values.resize(total as usize, 0.0);
-        for b in 0..batch.len() {
-            visit(batch, b, froms[b], first, end, |row, x| {
+        for (b, &from) in froms.iter().enumerate() {
+            visit(batch, b, from, first, end, |row, x| {
                 let at = &mut counts[row];
                 columns[*at as usize] = b as u32;
                 values[*at as usize] = x;
