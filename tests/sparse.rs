@@ -176,7 +176,7 @@ fn presets_are_the_options_they_name() {
     // Batches of 16: a rehash every 400 steps.
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
-    let best = "shared = true\ncount = 2000\nfloor = 4000\ncorrect = true\nproducts = \"bf16\"\n\
+    let best = "shared = true\ncount = 2000\nat-most-labels = true\ncorrect = true\nproducts = \"bf16\"\n\
                 precision = \"packed\"\ninput-state = \"row-wise\"";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
@@ -484,6 +484,9 @@ fn one_set_serves_the_batch_where_shared() {
     assert_eq!((shared.mean, shared.p5), (shared.distinct, shared.distinct), "each has the draws and all labels");
     assert!(shared.mean > negatives.mean);
     assert!(active(&train("sparse-cpu:uniform", "count = 30")).mean < own.mean);
+    let few = active(&train("sparse-cpu:uniform", "count = 200\nshared = true\nat-most-labels = true"));
+    assert!(few.selected > 0.0 && few.selected <= few.labels * 1.1, "{} beside {}", few.selected, few.labels);
+    assert!(active(&train("sparse-cpu:uniform", "count = 200\nshared = true")).selected > 1.5 * few.selected);
     let filled = active(&train("sparse-cpu:uniform", "count = 60\nshared = true\nfloor = 400"));
     // Some 300 draws find 240 of 600 neurons.
     assert!(filled.mean > 240.0 && filled.mean < 400.0 && shared.mean < 100.0, "{} and {}", filled.mean, shared.mean);

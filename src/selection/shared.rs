@@ -82,6 +82,8 @@ pub struct SharedSelection {
     /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
     /// is the same at every step.
     pub floor: usize,
+    /// Whether random negatives are no more than the labels, by the same expectation.
+    pub at_most_labels: bool,
     /// Hashed neurons beyond this many active ones, labels included, are left out.
     pub most: usize,
     /// Neurons there are.
@@ -123,6 +125,7 @@ impl SharedSelection {
             negatives,
             count,
             floor: 0,
+            at_most_labels: false,
             most: usize::MAX,
             size: neurons,
             seed,
@@ -206,7 +209,10 @@ impl SharedSelection {
         }
         let absent = |share: &f32| (1.0 - f64::from(share.min(1.0))).powi(samples as i32);
         let labels: f64 = self.shares.iter().map(|share| 1.0 - absent(share)).sum();
-        let count = self.count.max(self.floor.saturating_sub(labels as usize));
+        let labels = labels as usize;
+        let bounded = self.at_most_labels && !self.shares.is_empty();
+        let wanted = if bounded { self.count.min(labels) } else { self.count };
+        let count = wanted.max(self.floor.saturating_sub(labels));
         let drawn = |neuron| match &self.negatives {
             Negatives::Random(sampler) => sampler.probability(neuron),
             Negatives::Hashed(_) => 0.0,

@@ -29,6 +29,8 @@ pub struct Options {
     /// With `shared` and random neurons: more than `count` of them where the set would hold fewer neurons than this, the
     /// labels that a batch is expected to bring included.
     pub floor: usize,
+    /// With `shared` and random neurons: no more of them than the labels that a batch is expected to bring.
+    pub at_most_labels: bool,
     /// The samples of a batch share their random neurons, each beside its own labels.
     pub shared_negatives: bool,
     /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
@@ -101,6 +103,7 @@ impl Default for Options {
             count: 1000,
             shared: false,
             floor: 0,
+            at_most_labels: false,
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
@@ -220,6 +223,7 @@ impl Options {
         let shares = &settings.label_shares;
         let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, shares, settings.seed);
         selection.floor = self.floor;
+        selection.at_most_labels = self.at_most_labels;
         Ok(Some(selection))
     }
 }

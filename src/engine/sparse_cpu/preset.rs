@@ -31,9 +31,9 @@
 //!
 //! # `best`: what reaches a given P@1 soonest
 //!
-//! No hashing: one set for the whole batch, of its labels and uniform negatives, 2,000 or what makes it 4,000 neurons,
-//! with logits corrected for the probability of being in the set; products, weights and Adam's moments in bf16; of the
-//! first layer one second moment a row and no first one.
+//! No hashing: one set for the whole batch, of its labels and uniform negatives, 2,000 or, where these are fewer, as many
+//! as labels; with logits corrected for the probability of being in the set; products, weights and Adam's moments in bf16;
+//! of the first layer one second moment a row and no first one.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -107,7 +107,7 @@ impl Preset {
             Self::Best => r#"
                 shared = true
                 count = 2000
-                floor = 4000
+                at-most-labels = true
                 correct = true
                 products = "bf16"
                 precision = "packed"
