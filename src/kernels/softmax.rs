@@ -10,14 +10,6 @@
 use super::x86::vector::Vector;
 use super::{GRADIENT, LANES};
 
-/// Logits this far below the largest, and farther, count alike in a sum, to which they bring nothing: e^x is still a
-/// normal number.
-#[cfg(target_arch = "x86_64")]
-const LOWEST: f32 = -87.0;
-/// The same in a gradient: e^x is less than 2⁻⁶³, and so will be its product with the scale, which is at most 1.
-#[cfg(target_arch = "x86_64")]
-const LEAST: f32 = -43.7;
-
 /// Defines a function that runs the version for the CPU's kernel set.
 macro_rules! dispatched {
     ($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) { $($check:stmt;)* }) => {
@@ -60,8 +52,8 @@ dispatched! {
 }
 
 dispatched! {
-    /// `z[r][b] = e^(z[r][b] + bias[r] − shift[b]) * scale[b]` over a block of logits; scales lie between 2⁻⁶³ and 1 or are 0, and
-    /// no logit is far above its shift.
+    /// `z[r][b] = e^(z[r][b] + bias[r] − shift[b]) * scale[b]` over a block of logits; scales lie between 2⁻⁶³ and 1 or
+    /// are 0, and no logit is far above its shift.
     exp_scale_block(z: &mut [f32], bias: &[f32], shift: &[f32], scale: &[f32]) {
         assert!(scale.len().is_multiple_of(LANES) && shift.len() == scale.len());
         assert!(z.len() == scale.len() * bias.len());
@@ -186,7 +178,13 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_op_in_unsafe_fn)]
 mod vectors {
-    use super::{GRADIENT, LEAST, LOWEST, Vector};
+    use super::{GRADIENT, Vector};
+
+    /// Logits this far below the largest, and farther, count alike in a sum, to which they bring nothing: e^x is still a
+    /// normal number.
+    const LOWEST: f32 = -87.0;
+    /// The same in a gradient: e^x is less than 2⁻⁶³, and so will be its product with the scale, which is at most 1.
+    const LEAST: f32 = -43.7;
 
     /// Calls `$call` for every `$at`, four vectors at a time while they last, then one at a time.
     macro_rules! by_columns {

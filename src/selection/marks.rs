@@ -101,6 +101,11 @@ impl ActiveSets {
         8 * self.groups.iter().map(Vec::capacity).sum::<usize>() as u64
     }
 
+    /// Neurons there are, active or not.
+    pub fn neurons(&self) -> usize {
+        self.neurons
+    }
+
     /// B.
     pub fn samples(&self) -> usize {
         self.samples

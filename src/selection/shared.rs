@@ -17,9 +17,10 @@ pub enum Negatives {
     Hashed(Box<Lsh>),
 }
 
-/// Lists the `most` neurons of `neurons` that have most votes, the lower of equals, ascending, into `elected`. Votes are
-/// at most one a sample, so they are sorted by counting.
-fn elect(votes: &ActiveSets, neurons: usize, most: usize, ballots: &mut Vec<Ballot>, elected: &mut Vec<u32>) {
+/// Lists the `most` neurons that have most votes, the lower of equals, ascending, into `elected`; none without votes. A
+/// neuron has at most one a sample, so they are sorted by counting.
+fn elect(votes: &ActiveSets, most: usize, ballots: &mut Vec<Ballot>, elected: &mut Vec<u32>) {
+    let neurons = votes.neurons();
     let range = neurons.div_ceil(RANGES).next_multiple_of(8);
     ballots.resize_with(neurons.div_ceil(range), Ballot::default);
     ballots.par_iter_mut().enumerate().for_each(|(index, ballot)| {
@@ -27,13 +28,16 @@ fn elect(votes: &ActiveSets, neurons: usize, most: usize, ballots: &mut Vec<Ball
         ballot.votes.resize(count.next_multiple_of(8), 0);
         votes.count(index * range, &mut ballot.votes);
         // Two counts in turns: neighbours often have as many votes, and a sum must be stored before it is loaded again.
-        let mut having = [vec![0u32; votes.samples() + 1], vec![0; votes.samples() + 1]];
-        for pair in ballot.votes.chunks_exact(2) {
-            having[0][pair[0] as usize] += 1;
-            having[1][pair[1] as usize] += 1;
+        for count in [&mut ballot.having, &mut ballot.odd] {
+            count.clear();
+            count.resize(votes.samples() + 1, 0);
         }
-        ballot.having.clear();
-        ballot.having.extend(having[0].iter().zip(&having[1]).map(|(a, b)| a + b));
+        for pair in ballot.votes.chunks_exact(2) {
+            ballot.having[pair[0] as usize] += 1;
+            ballot.odd[pair[1] as usize] += 1;
+        }
+        ballot.having.iter_mut().zip(&ballot.odd).for_each(|(having, odd)| *having += odd);
+        ballot.having[0] = 0;
     });
     // Neurons with more votes than `least` are in, and `left` of those with as many.
     let (mut least, mut left) = (votes.samples(), most);
@@ -46,7 +50,7 @@ fn elect(votes: &ActiveSets, neurons: usize, most: usize, ballots: &mut Vec<Ball
         least -= 1;
     }
     for ballot in &mut *ballots {
-        ballot.quota = if least > 0 { left.min(ballot.having[least] as usize) } else { 0 };
+        ballot.quota = left.min(ballot.having[least] as usize);
         left -= ballot.quota;
     }
     ballots.par_iter_mut().enumerate().for_each(|(index, Ballot { votes, quota, elected, .. })| {
@@ -67,8 +71,10 @@ fn elect(votes: &ActiveSets, neurons: usize, most: usize, ballots: &mut Vec<Ball
 #[derive(Debug, Default)]
 struct Ballot {
     votes: Vec<u32>,
-    /// By number of votes: the neurons that have so many.
+    /// By number of votes: the neurons that have so many; those without are not counted.
     having: Vec<u32>,
+    /// Work space: the same of every second neuron.
+    odd: Vec<u32>,
     /// How many of those at the threshold are in.
     quota: usize,
     elected: Vec<u32>,
@@ -86,13 +92,11 @@ pub struct SharedSelection {
     pub at_most_labels: bool,
     /// Hashed neurons beyond this many active ones, labels included, are left out.
     pub most: usize,
-    /// Neurons there are.
-    size: usize,
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
     known: Known,
-    /// Share of training rows that carry each label, where corrections are asked for.
+    /// Share of training rows that carry each label; empty where it is not known.
     shares: Vec<f32>,
     seen: Vec<u64>,
     votes: ActiveSets,
@@ -127,7 +131,6 @@ impl SharedSelection {
             floor: 0,
             at_most_labels: false,
             most: usize::MAX,
-            size: neurons,
             seed,
             correct,
             shares: shares.to_vec(),
@@ -182,7 +185,7 @@ impl SharedSelection {
             Negatives::Hashed(lsh) => {
                 lsh.select(step, queries, neurons, &mut self.votes);
                 let most = self.count.min(self.most.saturating_sub(self.labels));
-                elect(&self.votes, neurons.bias.len(), most, &mut self.ballots, &mut self.hashed);
+                elect(&self.votes, most, &mut self.ballots, &mut self.hashed);
                 self.hashed.iter().for_each(|&neuron| mark(neuron));
             }
         }
@@ -218,8 +221,11 @@ impl SharedSelection {
             Negatives::Hashed(_) => 0.0,
         };
         let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
-        let corrections =
-            if self.correct { (0..self.size as u32).into_par_iter().map(correction).collect() } else { vec![] };
+        let corrections = if self.correct {
+            (0..self.votes.neurons() as u32).into_par_iter().map(correction).collect()
+        } else {
+            vec![]
+        };
         self.known = Known { samples, count, corrections };
     }
 

@@ -112,11 +112,10 @@ impl InputLayer {
         let shards = weights.shards();
         parts.par_iter().zip(stands.par_chunks_mut(part)).enumerate().for_each(|(index, (own, stands))| {
             let rows = list(own);
-            for i in 0..rows.len() {
+            for (i, row) in (0..).map_while(|i| rows.get(i)).enumerate() {
                 if let Some(next) = rows.get(i + SETTLE_AHEAD).filter(|&next| debts.owes(stands[next])) {
                     shards.prefetch(index * part + next);
                 }
-                let Some(row) = rows.get(i) else { continue };
                 let Some(debt) = debts.settle(&mut stands[row], adam) else { continue };
                 let row = index * part + row;
                 // SAFETY: every part has a range of its own, and a row is let go of before the next is taken.
@@ -266,13 +265,6 @@ enum Listed<'a> {
 }
 
 impl Listed<'_> {
-    fn len(&self) -> usize {
-        match *self {
-            Self::Some(rows) => rows.len(),
-            Self::All(rows) => rows,
-        }
-    }
-
     fn get(&self, i: usize) -> Option<usize> {
         match *self {
             Self::Some(rows) => rows.get(i).map(|&row| row as usize),

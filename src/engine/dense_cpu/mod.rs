@@ -13,8 +13,8 @@
 //! **Counted work.** FLOPs are the multiply-adds of the matrix products, 6·B·in·out for a layer (forward, gradient of W,
 //! gradient of the input), 4·nnz·H for sparse and 4·B·I·H for dense input; exponentials, Adam and products computed
 //! again are not counted, and a product counts once in whatever precision (`bf16x3` makes three of it). Bytes: W read in
-//! the forward pass, then W, m, v (with SGD, W) read and written, as they are
-//! stored; kept exponentials written and read; rows of the input layer read by every occurrence and, once, updated.
+//! the forward pass, then W, m, v (with SGD, W) read and written, as they are stored;
+//! kept exponentials written and read; rows of the input layer read by every occurrence and, once, updated.
 
 mod activations;
 mod layer;

@@ -27,9 +27,9 @@ pub(super) use avx512::bf16_dot;
 macro_rules! kernel_set {
     ($name:literal, $features:literal, $V:ty) => {
         use super::{arrays, probes, rows};
-        use crate::kernels::row_wise::{RowWiseKernels, RowWiseRows};
         use crate::kernels::packed::{PackedKernels, PackedRows};
         use crate::kernels::roofline::Probes;
+        use crate::kernels::row_wise::{RowWiseKernels, RowWiseRows};
         use crate::kernels::weights::{Bf16Kernels, Bf16Rows};
         use crate::kernels::{AdamRows, Kernels, Pairs};
         use crate::network::AdamStep;
