@@ -244,7 +244,7 @@ macro_rules! row_wise {
                 gradients: &[f32],
                 step: AdamStep,
             ) {
-                ($kernels.row_update)(self.rows(width, seed), width, rows, gradients, step);
+                ($kernels.row_adam)(self.rows(width, seed), width, rows, gradients, step);
             }
 
             fn pair_update(&mut self, $set: &Kernels, seed: u32, update: &PairUpdate<'_>, dx: Option<&mut [f32]>) {
@@ -652,7 +652,7 @@ fn ids_beyond_the_table_are_refused_by_every_set() {
         for (rows, columns, row) in [(4, 16, 4), (3, 16, 0), (4, 17, 0), (4, 0, 0)] {
             panics(name, || {
                 let state = RowWiseRows { w: &mut [0.0; 64], v: &mut vec![0.0; rows], columns, seed: 0 };
-                (set.row_wise.row_update)(state, width, &[row], &[0.0; 16], step());
+                (set.row_wise.row_adam)(state, width, &[row], &[0.0; 16], step());
             });
         }
         panics(name, || {

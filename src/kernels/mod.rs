@@ -55,12 +55,13 @@ pub struct Pairs<'a> {
 impl<'a> Pairs<'a> {
     /// Each row with the range of its pairs.
     pub fn by_row(self) -> impl Iterator<Item = (u32, Range<usize>)> + 'a {
-        self.rows.iter().copied().zip(self.ranges())
+        (0..).map_while(move |i| Some((*self.rows.get(i)?, self.range(i))))
     }
 
-    /// Each row's range of pairs.
-    fn ranges(self) -> impl Iterator<Item = Range<usize>> + 'a {
-        self.starts.windows(2).map(|s| s[0] as usize..s[1] as usize)
+    /// Pairs of the `i`-th row.
+    #[inline(always)]
+    fn range(self, i: usize) -> Range<usize> {
+        self.starts[i] as usize..self.starts[i + 1] as usize
     }
 }
 

@@ -10,9 +10,9 @@
 //!   randomness is a golden-ratio sequence along the rows of a call, started by the seed of [`PackedRows`].
 
 use super::weights::Weight;
-use super::{AdamRows, Pairs, check, portable};
+use super::{AdamRows, Pairs, portable};
 use crate::network::AdamStep;
-use std::slice::from_mut;
+use std::slice::{from_mut, from_ref};
 
 /// 2³² over the golden ratio: multiples of it, taken modulo 2³², are spread as evenly as can be.
 pub(super) const GOLDEN: u32 = 0x9E37_79B9;
@@ -66,8 +66,8 @@ pub(super) fn mixed(seed: u32) -> u32 {
 impl<W: Weight> PackedKernels<W> {
     /// The portable set.
     pub(super) const PORTABLE: Self = Self {
-        row_adam: |state, width, rows, gradients, step| row_adam(state, width, rows, gradients, step),
-        pair_update: |state, x, dx, width, pairs, g, step| pair_update(state, x, dx, width, pairs, g, step),
+        row_adam: |state, width, rows, gradients, step| portable::row_adam(state, width, rows, gradients, step),
+        pair_update: |state, x, dx, width, pairs, g, step| portable::pair_update(state, x, dx, width, pairs, g, step),
     };
 }
 
@@ -112,45 +112,29 @@ impl<W: Weight> Rounded for PackedRows<'_, W> {
     }
 }
 
-pub(super) fn row_adam(mut state: impl Rounded, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
-    check::rows(rows, width, state.checked_len());
-    assert_eq!(gradients.len(), rows.len() * width);
-    let mut noise = mixed(state.seed());
-    for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
-        noise = adam(&mut state, row as usize * width, gradient, step, noise);
-    }
-}
+impl<R: Rounded> portable::Rows for R {
+    type Weight = R::Weight;
 
-/// Adam on the values from `at` on; takes and returns the noise of the next value.
-fn adam(state: &mut impl Rounded, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) -> u32 {
-    for (i, &g) in (at..).zip(gradient) {
-        let (mut w, mut m, mut v) = state.load(i);
-        let one = AdamRows { w: from_mut(&mut w), m: from_mut(&mut m), v: from_mut(&mut v) };
-        (portable::KERNELS.adam)(one, &[g], step);
-        state.store(i, (w, m, v), noise);
-        noise = noise.wrapping_add(GOLDEN);
+    fn checked_len(&self, _width: usize) -> usize {
+        Rounded::checked_len(self)
     }
-    noise
-}
 
-pub(super) fn pair_update(
-    mut state: impl Rounded,
-    x: &[f32],
-    mut dx: Option<&mut [f32]>,
-    width: usize,
-    pairs: Pairs<'_>,
-    g: &[f32],
-    step: AdamStep,
-) {
-    if !check::pairs(pairs, width, state.checked_len(), x.len(), g.len()) {
-        return;
+    fn seed(&self) -> u32 {
+        mixed(Rounded::seed(self))
     }
-    let mut noise = mixed(state.seed());
-    for (row, range) in pairs.by_row() {
-        let at = row as usize * width;
-        let weights = &state.weights()[at..][..width];
-        let gradient = portable::gradient(weights, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
-        noise = adam(&mut state, at, &gradient, step, noise);
+
+    fn weights(&self) -> &[R::Weight] {
+        Rounded::weights(self)
+    }
+
+    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) {
+        for (i, g) in (at..).zip(gradient) {
+            let (mut w, mut m, mut v) = self.load(i);
+            let one = AdamRows { w: from_mut(&mut w), m: from_mut(&mut m), v: from_mut(&mut v) };
+            portable::adam(one, from_ref(g), step);
+            self.store(i, (w, m, v), noise);
+            noise = noise.wrapping_add(GOLDEN);
+        }
     }
 }
 

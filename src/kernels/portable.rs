@@ -1,6 +1,6 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
-use super::packed::PackedKernels;
+use super::packed::{GOLDEN, PackedKernels};
 use super::roofline::Probes;
 use super::row_wise::RowWiseKernels;
 use super::weights::Weight;
@@ -18,9 +18,9 @@ pub const KERNELS: Kernels = Kernels {
     row_dots,
     row_sum,
     gather_rows,
-    row_adam,
+    row_adam: |state, width, rows, gradients, step| row_adam(state, width, rows, gradients, step),
     pair_dots,
-    pair_update,
+    pair_update: |state, x, dx, width, pairs, g, step| pair_update(state, x, dx, width, pairs, g, step),
     pair_max,
     pair_exp,
     pair_scale,
@@ -68,7 +68,7 @@ fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     sum
 }
 
-fn adam(state: AdamRows<'_>, g: &[f32], step: AdamStep) {
+pub(super) fn adam(state: AdamRows<'_>, g: &[f32], step: AdamStep) {
     let AdamRows { w, m, v } = state;
     assert!(w.len() == g.len() && m.len() == g.len() && v.len() == g.len());
     for i in 0..g.len() {
@@ -103,13 +103,49 @@ fn gather_rows(w: &[f32], width: usize, rows: &[u32], out: &mut [f32]) {
     }
 }
 
-fn row_adam(state: AdamRows<'_>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
-    check::rows(rows, width, check::state(&state));
+/// Rows and what is remembered of them.
+pub(super) trait Rows {
+    type Weight: Weight;
+
+    /// Asserts that the arrays hold equally many rows of `width`, and returns how many weights.
+    fn checked_len(&self, width: usize) -> usize;
+    /// What to round with in this call.
+    fn seed(&self) -> u32;
+    fn weights(&self) -> &[Self::Weight];
+    /// Moves the row that starts at `at` and is as long as its gradient; its first weight is rounded with `noise`.
+    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, noise: u32);
+}
+
+impl Rows for AdamRows<'_> {
+    type Weight = f32;
+
+    fn checked_len(&self, _width: usize) -> usize {
+        check::state(self)
+    }
+
+    fn seed(&self) -> u32 {
+        0
+    }
+
+    fn weights(&self) -> &[f32] {
+        self.w
+    }
+
+    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, _noise: u32) {
+        let row = at..at + gradient.len();
+        let Self { w, m, v } = self;
+        adam(AdamRows { w: &mut w[row.clone()], m: &mut m[row.clone()], v: &mut v[row] }, gradient, step);
+    }
+}
+
+/// [`Kernels::row_adam`] for whatever rows.
+pub(super) fn row_adam<R: Rows>(mut state: R, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
+    check::rows(rows, width, state.checked_len(width));
     assert_eq!(gradients.len(), rows.len() * width);
-    let AdamRows { w, m, v } = state;
-    for (gradient, &r) in gradients.chunks_exact(width).zip(rows) {
-        let rows = AdamRows { w: row_mut(w, width, r), m: row_mut(m, width, r), v: row_mut(v, width, r) };
-        adam(rows, gradient, step);
+    let mut noise = state.seed();
+    for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
+        state.move_row(row as usize * width, gradient, step, noise);
+        noise = noise.wrapping_add(GOLDEN.wrapping_mul(width as u32));
     }
 }
 
@@ -124,8 +160,9 @@ pub(super) fn pair_dots<W: Weight>(w: &[W], x: &[f32], width: usize, pairs: Pair
     }
 }
 
-fn pair_update(
-    state: AdamRows<'_>,
+/// [`Kernels::pair_update`] for whatever rows.
+pub(super) fn pair_update<R: Rows>(
+    mut state: R,
     x: &[f32],
     mut dx: Option<&mut [f32]>,
     width: usize,
@@ -133,29 +170,20 @@ fn pair_update(
     g: &[f32],
     step: AdamStep,
 ) {
-    if !check::pairs(pairs, width, check::state(&state), x.len(), g.len()) {
+    if !check::pairs(pairs, width, state.checked_len(width), x.len(), g.len()) {
         return;
     }
-    for (neuron, range) in pairs.by_row() {
-        let weights = row(state.w, width, neuron);
+    let mut noise = state.seed();
+    for (r, range) in pairs.by_row() {
+        let weights = row(state.weights(), width, r);
         let gradient = gradient(weights, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
-        let rows = AdamRows {
-            w: row_mut(state.w, width, neuron),
-            m: row_mut(state.m, width, neuron),
-            v: row_mut(state.v, width, neuron),
-        };
-        adam(rows, &gradient, step);
+        state.move_row(r as usize * width, &gradient, step, noise);
+        noise = noise.wrapping_add(GOLDEN.wrapping_mul(width as u32));
     }
 }
 
 /// The gradient of one row of weights by its pairs, whose products with the weights are added to `dx`.
-pub(super) fn gradient<W: Weight>(
-    w: &[W],
-    x: &[f32],
-    mut dx: Option<&mut [f32]>,
-    columns: &[u32],
-    g: &[f32],
-) -> Vec<f32> {
+fn gradient<W: Weight>(w: &[W], x: &[f32], mut dx: Option<&mut [f32]>, columns: &[u32], g: &[f32]) -> Vec<f32> {
     let mut gradient = vec![0.0; w.len()];
     for (&g, &column) in g.iter().zip(columns) {
         if let Some(dx) = &mut dx {

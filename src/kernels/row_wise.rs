@@ -7,7 +7,7 @@
 
 use super::packed::{GOLDEN, mixed};
 use super::weights::Weight;
-use super::{GRADIENT, MOMENT, Pairs, check, portable};
+use super::{GRADIENT, MOMENT, Pairs, portable};
 use crate::network::AdamStep;
 
 /// Rows of weights with one second moment each.
@@ -37,7 +37,7 @@ impl<W> RowWiseRows<'_, W> {
 #[allow(clippy::type_complexity)] // The signatures are the contract.
 pub struct RowWiseKernels<W: 'static = f32> {
     /// Moves the rows listed.
-    pub row_update: fn(state: RowWiseRows<'_, W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
+    pub row_adam: fn(state: RowWiseRows<'_, W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep),
     /// Gradients of pairs, and the rows moved.
     pub pair_update: fn(
         state: RowWiseRows<'_, W>,
@@ -52,55 +52,36 @@ pub struct RowWiseKernels<W: 'static = f32> {
 
 impl<W: Weight> RowWiseKernels<W> {
     /// The portable set.
-    pub(super) const PORTABLE: Self = Self { row_update, pair_update };
+    pub(super) const PORTABLE: Self = Self {
+        row_adam: |state, width, rows, gradients, step| portable::row_adam(state, width, rows, gradients, step),
+        pair_update: |state, x, dx, width, pairs, g, step| portable::pair_update(state, x, dx, width, pairs, g, step),
+    };
 }
 
-fn row_update<W: Weight>(state: RowWiseRows<'_, W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep) {
-    check::rows(rows, width, state.checked_len(width));
-    assert_eq!(gradients.len(), rows.len() * width);
-    let mut noise = mixed(state.seed);
-    for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
-        let (w, v) = (&mut state.w[row as usize * width..][..width], &mut state.v[row as usize]);
-        noise = update(w, v, gradient, state.columns, step, noise);
-    }
-}
+impl<W: Weight> portable::Rows for RowWiseRows<'_, W> {
+    type Weight = W;
 
-fn pair_update<W: Weight>(
-    state: RowWiseRows<'_, W>,
-    x: &[f32],
-    mut dx: Option<&mut [f32]>,
-    width: usize,
-    pairs: Pairs<'_>,
-    g: &[f32],
-    step: AdamStep,
-) {
-    if !check::pairs(pairs, width, state.checked_len(width), x.len(), g.len()) {
-        return;
+    fn checked_len(&self, width: usize) -> usize {
+        RowWiseRows::checked_len(self, width)
     }
-    let mut noise = mixed(state.seed);
-    for (row, range) in pairs.by_row() {
-        let (w, v) = (&mut state.w[row as usize * width..][..width], &mut state.v[row as usize]);
-        let gradient = portable::gradient(w, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
-        noise = update(w, v, &gradient, state.columns, step, noise);
-    }
-}
 
-/// Moves one row; takes and returns the noise of the next weight.
-fn update<W: Weight>(
-    w: &mut [W],
-    v: &mut f32,
-    gradient: &[f32],
-    columns: usize,
-    step: AdamStep,
-    mut noise: u32,
-) -> u32 {
-    let gradient = || gradient.iter().map(|&g| portable::keep(g, GRADIENT));
-    let rate = rate(v, gradient().map(|g| g * g).sum(), columns, step);
-    for (w, g) in w.iter_mut().zip(gradient()) {
-        *w = W::round(w.widen() - rate * g, noise);
-        noise = noise.wrapping_add(GOLDEN);
+    fn seed(&self) -> u32 {
+        mixed(self.seed)
     }
-    noise
+
+    fn weights(&self) -> &[W] {
+        self.w
+    }
+
+    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) {
+        let kept = || gradient.iter().map(|&g| portable::keep(g, GRADIENT));
+        let squares = kept().map(|g| g * g).sum();
+        let rate = rate(&mut self.v[at / gradient.len()], squares, self.columns, step);
+        for (w, g) in self.w[at..].iter_mut().zip(kept()) {
+            *w = W::round(w.widen() - rate * g, noise);
+            noise = noise.wrapping_add(GOLDEN);
+        }
+    }
 }
 
 /// Moves a row's second moment by the sum of its squared gradients; returns what the row's gradient is multiplied by.

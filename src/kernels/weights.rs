@@ -17,7 +17,7 @@
 
 use super::packed::{PackedKernels, Rounded};
 use super::row_wise::RowWiseKernels;
-use super::{Pairs, check, kernels, packed, portable};
+use super::{Pairs, check, kernels, portable};
 use crate::network::AdamStep;
 use bytemuck::Pod;
 use half::bf16;
@@ -179,8 +179,8 @@ pub(super) const PORTABLE: Bf16Kernels = Bf16Kernels {
     widen,
     row_sum: portable::row_sum,
     pair_dots: portable::pair_dots,
-    row_adam: |state, width, rows, gradients, step| packed::row_adam(state, width, rows, gradients, step),
-    pair_update: |state, x, dx, width, pairs, g, step| packed::pair_update(state, x, dx, width, pairs, g, step),
+    row_adam: |state, width, rows, gradients, step| portable::row_adam(state, width, rows, gradients, step),
+    pair_update: |state, x, dx, width, pairs, g, step| portable::pair_update(state, x, dx, width, pairs, g, step),
     packed: PackedKernels::PORTABLE,
     row_wise: RowWiseKernels::PORTABLE,
 };

@@ -187,8 +187,8 @@ impl RowState<'_> {
             Self::PackedMoments(state) => (kernels().packed.row_adam)(state, width, rows, gradients, step.adam),
             Self::Bf16Weights(state) => (kernels().bf16.row_adam)(state, width, rows, gradients, step.adam),
             Self::Packed(state) => (kernels().bf16.packed.row_adam)(state, width, rows, gradients, step.adam),
-            Self::RowWise(state) => (kernels().row_wise.row_update)(state, width, rows, gradients, step.adam),
-            Self::Bf16RowWise(state) => (kernels().bf16.row_wise.row_update)(state, width, rows, gradients, step.adam),
+            Self::RowWise(state) => (kernels().row_wise.row_adam)(state, width, rows, gradients, step.adam),
+            Self::Bf16RowWise(state) => (kernels().bf16.row_wise.row_adam)(state, width, rows, gradients, step.adam),
         }
     }
 }

@@ -1,8 +1,12 @@
-//! Adam on registers.
+//! Adam on registers, and on rows.
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
+use super::rows::{Visit, unrolled};
+use super::storage::{AdamState, State};
+use super::updates::{Moves, Rows};
 use super::vector::Vector;
+use crate::kernels::packed::GOLDEN;
 use crate::kernels::{GRADIENT, MOMENT};
 use crate::network::AdamStep;
 
@@ -40,4 +44,58 @@ impl<V: Vector> Adam<V> {
         let w = self.rate.mul(m).div(v.sqrt().add(self.epsilon)).add(w);
         (w, m, v)
     }
+}
+
+impl<R: AdamState> Rows for R {
+    type Weight = <R::State as State>::Weight;
+    type Moves<V: Vector> = ByAdam<V, R::State>;
+    const BYTES: usize = R::State::BYTES;
+
+    #[inline(always)]
+    fn checked_len(&self, _width: usize) -> usize {
+        AdamState::checked_len(self)
+    }
+
+    #[inline(always)]
+    fn seed(&self) -> u32 {
+        AdamState::seed(self)
+    }
+
+    #[inline(always)]
+    unsafe fn moves<V: Vector>(self, _width: usize, step: AdamStep) -> ByAdam<V, R::State> {
+        ByAdam { state: self.state(), adam: Adam::new(step) }
+    }
+}
+
+/// Every weight moves by itself, and so as soon as its gradient is known.
+pub(super) struct ByAdam<V, S> {
+    state: S,
+    adam: Adam<V>,
+}
+
+impl<V: Vector, S: State> Moves<V, S::Weight> for ByAdam<V, S> {
+    #[inline(always)]
+    fn weights(&self, at: usize) -> *const S::Weight {
+        self.state.wrapping_add(at).weights()
+    }
+
+    #[inline(always)]
+    fn prefetch(&self, row: usize, vector: usize) {
+        self.state.wrapping_add(row).prefetch::<V>(vector);
+    }
+
+    #[inline(always)]
+    unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, gradient: [V; N], noise: u32) {
+        let (state, ahead) = (self.state.wrapping_add(visit.row + at), self.state.wrapping_add(visit.next + at));
+        unrolled!(N, |j| {
+            ahead.prefetch::<V>(j);
+            let state = state.wrapping_add(j * V::LANES);
+            let (w, m, v) = state.load();
+            let (w, m, v) = self.adam.apply(w, m, v, gradient[j]);
+            state.store(w, m, v, noise.wrapping_add(GOLDEN.wrapping_mul((j * V::LANES) as u32)));
+        });
+    }
+
+    #[inline(always)]
+    unsafe fn row(&mut self, _visit: Visit, _noise: u32) {}
 }

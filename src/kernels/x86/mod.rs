@@ -1,6 +1,6 @@
 //! Vector kernels for x86-64, written once and compiled for each set of instructions.
 //!
-//! [`vector::Vector`] says what a register can do; [`arrays`], [`rows`] and [`probes`] are written over it; [`avx512`]
+//! [`vector::Vector`] says what a register can do; [`arrays`], [`rows`], [`updates`] and [`probes`] are written over it; [`avx512`]
 //! and [`avx2`] implement it and compile the kernels. What makes this work, and why it looks as it does:
 //!
 //! - An intrinsic is a single instruction only inside a function that carries its target feature. So everything written
@@ -19,6 +19,7 @@ mod probes;
 mod row_wise;
 mod rows;
 mod storage;
+mod updates;
 pub(super) mod vector;
 
 pub(super) use avx512::bf16_dot;
@@ -26,7 +27,7 @@ pub(super) use avx512::bf16_dot;
 /// Compiles the kernels for one set of target features.
 macro_rules! kernel_set {
     ($name:literal, $features:literal, $V:ty) => {
-        use super::{arrays, probes, rows};
+        use super::{arrays, probes, rows, updates};
         use crate::kernels::packed::{PackedKernels, PackedRows};
         use crate::kernels::roofline::Probes;
         use crate::kernels::row_wise::{RowWiseKernels, RowWiseRows};
@@ -52,7 +53,7 @@ macro_rules! kernel_set {
             pair_exp,
             pair_scale,
             packed: PackedKernels { row_adam: packed::row_adam, pair_update: packed::pair_update },
-            row_wise: RowWiseKernels { row_update: row_wise::row_update, pair_update: row_wise::pair_update },
+            row_wise: RowWiseKernels { row_adam: row_wise::row_adam, pair_update: row_wise::pair_update },
             bf16: Bf16Kernels {
                 widen,
                 row_sum: bf16_weights::row_sum,
@@ -64,7 +65,7 @@ macro_rules! kernel_set {
                     pair_update: bf16_packed::pair_update,
                 },
                 row_wise: RowWiseKernels {
-                    row_update: bf16_row_wise::row_update,
+                    row_adam: bf16_row_wise::row_adam,
                     pair_update: bf16_row_wise::pair_update,
                 },
             },
@@ -111,16 +112,14 @@ macro_rules! kernel_set {
 
         mod row_wise {
             use super::*;
-            use crate::kernels::x86::row_wise;
 
-            kernel_set! { @row_wise $features, $V, f32 }
+            kernel_set! { @update $features, $V, RowWiseRows<'_> }
         }
 
         mod bf16_row_wise {
             use super::*;
-            use crate::kernels::x86::row_wise;
 
-            kernel_set! { @row_wise $features, $V, bf16 }
+            kernel_set! { @update $features, $V, RowWiseRows<'_, bf16> }
         }
     };
     (@weights $features:literal, $V:ty, $W:ty) => {
@@ -131,23 +130,12 @@ macro_rules! kernel_set {
     };
     (@update $features:literal, $V:ty, $Rows:ty) => {
         kernel_set! { @each $features,
-            rows::row_adam::<$V, $Rows>(
+            updates::row_adam::<$V, $Rows>(
                 state: $Rows, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep
             ) -> ();
-            rows::pair_update::<$V, $Rows>(
+            updates::pair_update::<$V, $Rows>(
                 state: $Rows, x: &[f32], dx: Option<&mut [f32]>, width: usize, pairs: Pairs<'_>, g: &[f32],
                 step: AdamStep
-            ) -> ();
-        }
-    };
-    (@row_wise $features:literal, $V:ty, $W:ty) => {
-        kernel_set! { @each $features,
-            row_wise::row_update::<$V, $W>(
-                state: RowWiseRows<'_, $W>, width: usize, rows: &[u32], gradients: &[f32], step: AdamStep
-            ) -> ();
-            row_wise::pair_update::<$V, $W>(
-                state: RowWiseRows<'_, $W>, x: &[f32], dx: Option<&mut [f32]>, width: usize, pairs: Pairs<'_>,
-                g: &[f32], step: AdamStep
             ) -> ();
         }
     };

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::rows::{by_blocks, load_ahead, load_block, with_next};
+use super::rows::{Visit, by_blocks, load_ahead, load_block, with_next};
 use super::vector::Vector;
 use crate::kernels::check;
 
@@ -17,9 +17,9 @@ pub(super) unsafe fn read_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32],
     check::rows(rows, width, w.len());
     let w = w.as_ptr();
     let mut sum = V::splat(0.0);
-    for (row, next) in with_next(rows, ahead) {
+    for Visit { row, next, .. } in with_next(rows, ahead, width) {
         by_blocks!(V, width, |N, at| {
-            let mut block = probe_block::<V, N>(w.add(row * width + at), w.wrapping_add(next * width + at), ahead);
+            let mut block = probe_block::<V, N>(w.add(row + at), w.wrapping_add(next + at), ahead);
             // Pairwise, or the additions would wait for one another.
             let mut n = N;
             while n > 1 {
@@ -39,11 +39,11 @@ pub(super) unsafe fn read_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32],
 pub(super) unsafe fn change_rows<V: Vector>(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) {
     check::rows(rows, width, w.len());
     let (w, one) = (w.as_mut_ptr(), V::splat(1.0));
-    for (row, next) in with_next(rows, ahead) {
+    for Visit { row, next, .. } in with_next(rows, ahead, width) {
         by_blocks!(V, width, |N, at| {
-            let block = probe_block::<V, N>(w.add(row * width + at), w.wrapping_add(next * width + at), ahead);
+            let block = probe_block::<V, N>(w.add(row + at), w.wrapping_add(next + at), ahead);
             for (j, vector) in block.into_iter().enumerate() {
-                vector.add(one).store(w.add(row * width + at + j * V::LANES));
+                vector.add(one).store(w.add(row + at + j * V::LANES));
             }
         });
     }

@@ -19,7 +19,7 @@ pub(super) fn prefetch_vector<V: Vector, T>(at: *const T, vector: usize) {
 }
 
 /// Rows under Adam, as a kernel is given them.
-pub(super) trait Rows {
+pub(super) trait AdamState {
     type State: State;
 
     /// Asserts that the arrays have one length and returns it.
@@ -90,7 +90,7 @@ impl Plain {
     }
 }
 
-impl Rows for AdamRows<'_> {
+impl AdamState for AdamRows<'_> {
     type State = Plain;
 
     #[inline(always)]
@@ -109,7 +109,7 @@ impl Rows for AdamRows<'_> {
     }
 }
 
-impl Rows for Bf16Rows<'_> {
+impl AdamState for Bf16Rows<'_> {
     type State = Plain<bf16>;
 
     #[inline(always)]
@@ -170,7 +170,7 @@ pub(super) struct Packed<W> {
     moments: *mut u32,
 }
 
-impl<W: Weight + Element> Rows for PackedRows<'_, W> {
+impl<W: Weight + Element> AdamState for PackedRows<'_, W> {
     type State = Packed<W>;
 
     #[inline(always)]

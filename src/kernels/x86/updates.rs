@@ -1,0 +1,145 @@
+//! Kernels that move rows by their gradients, which lie ready or are summed from pairs: one loop for every kind of state.
+
+#![allow(unsafe_op_in_unsafe_fn)]
+
+use super::rows::{Visit, ask_first, by_blocks, load_block, rows_ahead, with_next};
+use super::storage::Element;
+use super::vector::Vector;
+use crate::kernels::packed::GOLDEN;
+use crate::kernels::{Pairs, check};
+use crate::network::AdamStep;
+
+#[inline(always)]
+pub(super) unsafe fn row_adam<V: Vector, R: Rows>(
+    state: R,
+    width: usize,
+    rows: &[u32],
+    gradients: &[f32],
+    step: AdamStep,
+) {
+    check::rows(rows, width, state.checked_len(width));
+    assert_eq!(gradients.len(), rows.len() * width);
+    update::<V, R>(state, Listed { gradients: gradients.as_ptr(), width }, width, rows, step);
+}
+
+#[inline(always)]
+pub(super) unsafe fn pair_update<V: Vector, R: Rows>(
+    state: R,
+    x: &[f32],
+    dx: Option<&mut [f32]>,
+    width: usize,
+    pairs: Pairs<'_>,
+    g: &[f32],
+    step: AdamStep,
+) {
+    if !check::pairs(pairs, width, state.checked_len(width), x.len(), g.len()) {
+        return;
+    }
+    match dx {
+        Some(dx) => {
+            assert_eq!(dx.len(), x.len());
+            let gradients = Paired::<true> { pairs, g, x: x.as_ptr(), dx: dx.as_mut_ptr(), width };
+            update::<V, R>(state, gradients, width, pairs.rows, step);
+        }
+        None => {
+            let gradients = Paired::<false> { pairs, g, x: x.as_ptr(), dx: std::ptr::null_mut(), width };
+            update::<V, R>(state, gradients, width, pairs.rows, step);
+        }
+    }
+}
+
+/// Rows and what is remembered of them, as a kernel is given them.
+pub(super) trait Rows {
+    type Weight: Element;
+    type Moves<V: Vector>: Moves<V, Self::Weight>;
+    /// Bytes of a weight and of what is remembered of it alone.
+    const BYTES: usize;
+
+    /// Asserts that the arrays hold equally many rows of `width`, and returns how many weights.
+    fn checked_len(&self, width: usize) -> usize;
+    /// What to round with in this call.
+    fn seed(&self) -> u32;
+    unsafe fn moves<V: Vector>(self, width: usize, step: AdamStep) -> Self::Moves<V>;
+}
+
+/// How rows move: block by block, or each as a whole once its gradient is complete.
+pub(super) trait Moves<V, W> {
+    fn weights(&self, at: usize) -> *const W;
+    /// Prefetches the `vector`-th vector of the row that starts at `row`.
+    fn prefetch(&self, row: usize, vector: usize);
+    /// Takes the gradient of the block from column `at` on, whose first lane is rounded with `noise`.
+    unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, gradient: [V; N], noise: u32);
+    /// Ends the row, whose first lane is rounded with `noise`.
+    unsafe fn row(&mut self, visit: Visit, noise: u32);
+}
+
+/// Moves the rows listed.
+#[inline(always)]
+unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width: usize, rows: &[u32], step: AdamStep) {
+    let mut noise = state.seed();
+    let mut moves = state.moves::<V>(width, step);
+    let ahead = rows_ahead(width, R::BYTES);
+    ask_first::<V>(rows, ahead, width, |at, vector| moves.prefetch(at, vector));
+    for visit in with_next(rows, ahead, width) {
+        let Visit { i, row, .. } = visit;
+        by_blocks!(V, width, |N, at| {
+            let gradient: [V; N] = gradients.block(i, moves.weights(row + at), at);
+            moves.block(visit, at, gradient, noise.wrapping_add(GOLDEN.wrapping_mul(at as u32)));
+        });
+        moves.row(visit, noise);
+        noise = noise.wrapping_add(GOLDEN.wrapping_mul(width as u32));
+    }
+}
+
+/// Where the gradients of rows come from.
+trait Gradients {
+    /// The `i`-th row's, in the block of vectors from column `at` on, whose weights lie at `w`.
+    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N];
+}
+
+/// They lie ready, row after row.
+struct Listed {
+    gradients: *const f32,
+    width: usize,
+}
+
+impl Gradients for Listed {
+    #[inline(always)]
+    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, _w: *const W, at: usize) -> [V; N] {
+        load_block(self.gradients.add(i * self.width + at))
+    }
+}
+
+/// They are sums over the row's pairs, whose products with the weights go to `dx` if `DX`.
+struct Paired<'a, const DX: bool> {
+    pairs: Pairs<'a>,
+    g: &'a [f32],
+    x: *const f32,
+    dx: *mut f32,
+    width: usize,
+}
+
+impl<const DX: bool> Gradients for Paired<'_, DX> {
+    /// The block stays in registers while the columns pass, and so do the weights: these and the moments are read once
+    /// and written once.
+    #[inline(always)]
+    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N] {
+        let weights: [V; N] = load_block(w);
+        let mut gradient = [V::splat(0.0); N];
+        let (x, dx) = (self.x.add(at), self.dx.wrapping_add(at));
+        let range = self.pairs.range(i);
+        for (&column, &g) in self.pairs.columns[range.clone()].iter().zip(&self.g[range]) {
+            let (offset, g) = (column as usize * self.width, V::splat(g));
+            for (j, gradient) in gradient.iter_mut().enumerate() {
+                *gradient = g.mul_add(V::load(x.add(offset + j * V::LANES)), *gradient);
+            }
+            if DX {
+                for (j, weight) in weights.iter().enumerate() {
+                    let dx = dx.add(offset + j * V::LANES);
+                    g.mul_add(*weight, V::load(dx)).store(dx);
+                }
+            }
+        }
+        gradient
+    }
+}
