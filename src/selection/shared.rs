@@ -121,6 +121,23 @@ struct Known {
     corrections: Vec<f32>,
 }
 
+impl Known {
+    /// Corrections of active neurons. Those that the tables yield (`hashed`, all there are) are in for certain, and the
+    /// labels beside them stand for all the others. Both lists ascend.
+    fn correct(&self, neurons: &[u32], hashed: &[u32], corrections: &mut [f32]) {
+        if self.corrections.is_empty() {
+            corrections.fill(0.0);
+            return;
+        }
+        let first = neurons.first().copied().unwrap_or(0);
+        let mut hashed = hashed[hashed.partition_point(|&n| n < first)..].iter().peekable();
+        for (neuron, correction) in neurons.iter().zip(corrections) {
+            let certain = hashed.next_if_eq(&neuron).is_some();
+            *correction = if certain { 0.0 } else { self.corrections[*neuron as usize] };
+        }
+    }
+}
+
 impl SharedSelection {
     /// A set of the batch's labels and `count` negatives; `shares` (of the training rows, by label) serve the
     /// corrections.
@@ -189,20 +206,35 @@ impl SharedSelection {
                 self.hashed.iter().for_each(|&neuron| mark(neuron));
             }
         }
-        self.neurons.clear();
-        for (word, &bits) in self.seen.iter().enumerate() {
-            let mut bits = bits;
-            while bits != 0 {
-                self.neurons.push(word as u32 * 64 + bits.trailing_zeros());
-                bits &= bits - 1;
+        self.list();
+    }
+
+    /// Lists the neurons seen and their corrections.
+    fn list(&mut self) {
+        let Self { seen, neurons, corrections, known, hashed, .. } = self;
+        let count = |words: &[u64]| words.iter().map(|bits| bits.count_ones() as usize).sum::<usize>();
+        let active = count(seen);
+        neurons.resize(active, 0);
+        corrections.resize(active, 0.0);
+        let words = seen.len().div_ceil(RANGES);
+        let (mut neurons, mut corrections) = (&mut neurons[..], &mut corrections[..]);
+        let mut ranges = Vec::with_capacity(RANGES);
+        for (index, seen) in seen.chunks(words).enumerate() {
+            let (own, others) = (neurons.split_at_mut(count(seen)), corrections.split_at_mut(count(seen)));
+            ranges.push((index * words, seen, own.0, others.0));
+            (neurons, corrections) = (own.1, others.1);
+        }
+        ranges.into_par_iter().for_each(|(first, seen, neurons, corrections)| {
+            let mut places = neurons.iter_mut();
+            for (word, &bits) in (first as u32..).zip(seen) {
+                let mut bits = bits;
+                while bits != 0 {
+                    *places.next().expect("as many as were counted") = word * 64 + bits.trailing_zeros();
+                    bits &= bits - 1;
+                }
             }
-        }
-        self.corrections.clear();
-        if self.correct {
-            self.fill_corrections();
-        } else {
-            self.corrections.resize(self.neurons.len(), 0.0);
-        }
+            known.correct(neurons, hashed, corrections);
+        });
     }
 
     /// Works out what depends on the batch's size alone, when that changes.
@@ -235,24 +267,6 @@ impl SharedSelection {
         let label = self.shares.get(neuron as usize).copied().unwrap_or(0.0);
         let absent = count as f32 * (-drawn).ln_1p() + samples as f32 * (-label.min(0.999)).ln_1p();
         -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln()
-    }
-
-    fn fill_corrections(&mut self) {
-        let of = |neuron: &u32| self.known.corrections[*neuron as usize];
-        match &self.negatives {
-            Negatives::Random(_) => self.corrections.extend(self.neurons.iter().map(of)),
-            // What the tables yield is in for certain; the labels beside it stand for all the others.
-            Negatives::Hashed(_) => {
-                let mut hashed = self.hashed.iter().peekable();
-                self.corrections.extend(
-                    self.neurons.iter().map(
-                        |neuron| {
-                            if hashed.next_if_eq(&neuron).is_some() { 0.0 } else { of(neuron) }
-                        },
-                    ),
-                );
-            }
-        }
     }
 
     /// Bytes held.

@@ -19,7 +19,7 @@ use self::options::{Options, Output};
 use self::recall::Recall;
 use self::shared::{Products, Shared};
 use super::common::huge_pages_note;
-use super::cpu::{InputLayer, Matrix, Sums, Update};
+use super::cpu::{InputLayer, Matrix, Sums, Update, awake};
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
@@ -209,7 +209,7 @@ impl Net {
     }
 
     /// As [`Net::layer`] for the output layer with a shared set: selection, forward pass and softmax. Returns the loss.
-    fn shared_forward(&mut self, step: u64, phases: &mut Phases) -> f64 {
+    fn shared_forward(&mut self, batch: &Batch, step: u64, phases: &mut Phases) -> f64 {
         let mut clock = PhaseClock::new(phases);
         let Self { shared, layers, x, targets, .. } = self;
         let (selection, shared) = shared.as_mut().expect("a shared selection");
@@ -220,7 +220,7 @@ impl Net {
         let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
         rayon::join(
             || selection.choose(step, queries, layer.neurons()),
-            || shared.take_inputs(x, layer.weights.stride),
+            || shared.take_inputs(batch, x, layer.weights.stride),
         );
         clock.lap(Phase::Select);
         let SharedSelection { neurons, corrections, .. } = selection;
@@ -245,7 +245,7 @@ impl Net {
         (self.targets, self.shared) = (targets, shared);
         let last = self.layers.len() - 1;
         let loss = if self.shared.is_some() {
-            let loss = self.shared_forward(step, phases);
+            let loss = self.shared_forward(batch, step, phases);
             if let Some((selection, _)) = self.shared.as_ref().filter(|_| recall.due(step)) {
                 let active = |_, neuron: u32| selection.neurons.binary_search(&neuron).is_ok();
                 recall.measure(&self.layers[last], &self.x[last], batch, active);
@@ -369,7 +369,7 @@ impl Engine for SparseCpu {
         };
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let (recall, phases) = (&mut self.recall, &mut self.totals.stats.phases);
-        let loss = self.pool.install(|| net.train(batch, step, &update, recall, phases));
+        let loss = awake(&self.pool, || net.train(batch, step, &update, recall, phases));
         self.step += 1;
         self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())

@@ -11,6 +11,7 @@
 //! cache from chunk to chunk.
 
 use super::layer::Target;
+use crate::data::Batch;
 use crate::engine::common::Shards;
 use crate::engine::cpu::{Bias, Matrix, MatrixShards, Update, log_normalisers};
 use crate::engine::exact_top_k::transpose;
@@ -62,7 +63,6 @@ pub struct Shared {
     products: Products,
     chunks: Vec<Chunk>,
     inputs: Inputs,
-    batch: usize,
     /// By chunk and sample: largest logit, sum of exponentials.
     max: Aligned<f32>,
     sum: Aligned<f32>,
@@ -150,9 +150,13 @@ impl Shared {
     }
 
     /// Takes the layer's inputs for the step, `x` being `B x stride`.
-    pub fn take_inputs(&mut self, x: &[f32], stride: usize) {
-        self.batch = x.len() / stride;
-        self.inputs.fill(x, stride, tiled(self.batch), self.products);
+    pub fn take_inputs(&mut self, batch: &Batch, x: &[f32], stride: usize) {
+        let samples = tiled(batch.len());
+        let share = |sample| if batch.labels(sample).is_empty() { 0.0 } else { 1.0 / batch.len() as f32 };
+        self.share.clear();
+        self.share.extend((0..batch.len()).map(share));
+        self.share.resize(samples, 0.0);
+        self.inputs.fill(x, stride, samples, self.products);
     }
 
     /// Forward pass and softmax of the inputs taken over the active neurons. `active` ascending; `corrections`, one an
@@ -192,18 +196,12 @@ impl Shared {
                     std::mem::swap(z, &mut chunk.kept);
                 }
             });
-        self.normalise(targets)
+        self.normalise()
     }
 
     /// From the chunks' maxima and sums to the normaliser of each sample; returns the summed loss.
-    fn normalise(&mut self, targets: &[Target]) -> f64 {
-        let samples = self.inputs.samples;
-        self.share.clear();
-        self.share.resize(samples, 0.0);
-        for &(_, sample, _) in targets {
-            self.share[sample as usize] = 1.0 / self.batch as f32;
-        }
-        log_normalisers(&self.max, &self.sum, samples, &mut self.log_normaliser);
+    fn normalise(&mut self) -> f64 {
+        log_normalisers(&self.max, &self.sum, self.inputs.samples, &mut self.log_normaliser);
         let counted = self.log_normaliser.iter().zip(&self.share).filter(|(_, share)| **share > 0.0);
         let normalisers: f64 = counted.map(|(&log, _)| f64::from(log)).sum();
         normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
