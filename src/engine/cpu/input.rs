@@ -85,11 +85,12 @@ impl InputLayer {
         let sparse = matches!(batch.inputs, Inputs::Sparse { .. });
         if sparse || self.sums.is_some() {
             let every_row = self.deferred.is_none() && (self.rows == Rows::Dense || !sparse);
-            let part = self.part;
-            self.parts.par_iter_mut().enumerate().for_each(|(index, p)| p.gather(batch, index * part, every_row));
-            self.settle_rows(|part| Listed::Some(&part.rows));
+            self.settle_rows(|first, part| {
+                part.gather(batch, first, every_row);
+                Listed::Some(&part.rows)
+            });
         } else {
-            self.settle_rows(|part| Listed::All(part.features()));
+            self.settle();
         }
         self.sum(batch, y);
     }
@@ -102,16 +103,24 @@ impl InputLayer {
 
     /// Takes the steps that rows owe.
     pub fn settle(&mut self) {
-        self.settle_rows(|part| Listed::All(part.features()));
+        self.settle_rows(|_, part| Listed::All(part.features()));
     }
 
-    fn settle_rows<'a>(&'a mut self, list: impl Fn(&'a Part) -> Listed<'a> + Sync) {
-        let Self { deferred: Some(deferred), weights, parts, part, adam, .. } = self else { return };
+    /// The same for those rows of each part that `list` gives, which is told the part's first feature.
+    fn settle_rows<'a>(&'a mut self, list: impl Fn(usize, &'a mut Part) -> Listed<'a> + Sync) {
+        let Self { deferred, weights, parts, part, adam, .. } = self;
         let (stride, part, adam) = (weights.stride, *part, *adam);
+        let parts = parts.par_iter_mut().enumerate();
+        let Some(deferred) = deferred else {
+            parts.for_each(|(index, own)| {
+                list(index * part, own);
+            });
+            return;
+        };
         let (stands, debts) = deferred.stands();
         let shards = weights.shards();
-        parts.par_iter().zip(stands.par_chunks_mut(part)).enumerate().for_each(|(index, (own, stands))| {
-            let rows = list(own);
+        parts.zip(stands.par_chunks_mut(part)).for_each(|((index, own), stands)| {
+            let rows = list(index * part, own);
             for (i, row) in (0..).map_while(|i| rows.get(i)).enumerate() {
                 if let Some(next) = rows.get(i + SETTLE_AHEAD).filter(|&next| debts.owes(stands[next])) {
                     shards.prefetch(index * part + next);
@@ -152,85 +161,43 @@ impl InputLayer {
     /// Gradient and optimiser step from `delta` (`B x stride`), the loss's gradient for the layer's sums. Returns the
     /// number of weight rows moved.
     pub fn backward(&mut self, batch: &Batch, delta: &[f32], step: &Update) -> usize {
-        let stride = self.weights.stride;
         let of_bias = step;
         let of_rows = self.row_wise.as_mut().map(|(training, steps)| {
             *steps += 1;
             Update::adam(training.adam_step(*steps))
         });
         let step = of_rows.as_ref().unwrap_or(step);
-        let moved = match &batch.inputs {
-            Inputs::Dense { width, values } if self.sums.is_none() => {
-                self.dense_gradient(*width, values, delta, batch.len(), step);
-                self.weights.rows
-            }
-            _ => {
-                self.sparse_gradient(delta, step);
-                self.parts.iter().map(|part| part.rows.len()).sum()
-            }
+        let Self { weights, bias, bias_gradient, parts, part, sums, gradient, deferred, adam, .. } = self;
+        let dense = match &batch.inputs {
+            Inputs::Dense { width, values } if sums.is_none() => Some((*width, &values[..])),
+            _ => None,
         };
-        self.book(step.adam, matches!(batch.inputs, Inputs::Dense { .. }) && self.sums.is_none());
-        self.bias_gradient.fill(0.0);
-        for row in delta[..batch.len() * stride].chunks_exact(stride) {
-            (kernels().axpy)(1.0, row, &mut self.bias_gradient);
-        }
-        self.bias.update(&self.bias_gradient, of_bias);
+        let moved = dense.map_or_else(|| parts.iter().map(|part| part.rows.len()).sum(), |_| weights.rows);
+        let stride = weights.stride;
+        rayon::join(
+            || match dense {
+                Some(input) => dense_gradient(weights, input, delta, gradient, step),
+                None => sparse_gradient(weights, parts, *part, sums, delta, step),
+            },
+            || {
+                *adam = step.adam;
+                if let Some(deferred) = deferred {
+                    deferred.took(step.adam);
+                    let now = deferred.now();
+                    let stands = deferred.stands().0.chunks_mut(*part);
+                    parts.iter().zip(stands).for_each(|(own, stands)| match dense {
+                        Some(_) => stands.fill(now),
+                        None => own.rows.iter().for_each(|&row| stands[row as usize] = now),
+                    });
+                }
+                bias_gradient.fill(0.0);
+                for row in delta[..batch.len() * stride].chunks_exact(stride) {
+                    (kernels().axpy)(1.0, row, bias_gradient);
+                }
+                bias.update(bias_gradient, of_bias);
+            },
+        );
         moved
-    }
-
-    /// Notes which rows took part in the step.
-    fn book(&mut self, step: AdamStep, all: bool) {
-        let Self { deferred: Some(deferred), parts, part, adam, .. } = self else { return };
-        *adam = step;
-        deferred.took(step);
-        let now = deferred.now();
-        let (stands, _) = deferred.stands();
-        if all {
-            stands.fill(now);
-            return;
-        }
-        for (part, stands) in parts.iter().zip(stands.chunks_mut(*part)) {
-            part.rows.iter().for_each(|&row| stands[row as usize] = now);
-        }
-    }
-
-    fn sparse_gradient(&mut self, delta: &[f32], step: &Update) {
-        let Self { weights, parts, part, sums, .. } = self;
-        let (stride, features, part) = (weights.stride, weights.rows, *part);
-        let range = |index: usize| -> Range<usize> { index * part..features.min((index + 1) * part) };
-        if let Some(sums) = sums {
-            let groups = parts.iter().enumerate().map(|(index, own)| Group {
-                first: range(index).start,
-                count: range(index).len(),
-                pairs: own.pairs(),
-                values: &own.values,
-            });
-            return sums.update(weights, &groups.collect::<Vec<_>>(), delta, None, step);
-        }
-        let shards = weights.shards();
-        parts.par_iter().enumerate().for_each(|(index, own)| {
-            // SAFETY: every part has a range of its own.
-            let state = unsafe { shards.take(range(index)) };
-            state.pair_update(delta, None, stride, own.pairs(), &own.values, step);
-        });
-    }
-
-    fn dense_gradient(&mut self, width: usize, values: &[f32], delta: &[f32], samples: usize, step: &Update) {
-        let (stride, rows) = (self.weights.stride, self.weights.rows);
-        let size = DENSE_BLOCK * stride;
-        self.gradient.resize(rayon::current_num_threads() * size, 0.0);
-        let gradients = Shards::new(&mut self.gradient);
-        let shards = self.weights.shards();
-        (0..rows.div_ceil(DENSE_BLOCK)).into_par_iter().for_each(|block| {
-            let own = block * DENSE_BLOCK..rows.min((block + 1) * DENSE_BLOCK);
-            let thread = rayon::current_thread_index().expect("inside the engine's pool");
-            // SAFETY: a thread runs one block at a time, and the buffer is its own.
-            let g = unsafe { gradients.take(thread * size..thread * size + own.len() * stride) };
-            Product::transposed((own.len(), stride, samples), &values[own.start..], width, delta, stride).run(g);
-            let list: Vec<u32> = (0..own.len() as u32).collect();
-            // SAFETY: every block has a range of its own.
-            unsafe { shards.take(own) }.row_adam(stride, &list, g, step);
-        });
     }
 
     /// Additions to gradient rows so far and how many of them are missing, where summed sample by sample.
@@ -256,6 +223,59 @@ impl InputLayer {
         let owed = if self.deferred.is_some() { 4 * self.weights.rows } else { 0 };
         self.weights.bytes() + sums + (owed + 4 * self.weights.rows + 12 * self.weights.stride) as u64
     }
+}
+
+/// Gradients of the features that occur, and the optimiser's step.
+fn sparse_gradient(
+    weights: &mut Matrix,
+    parts: &[Part],
+    part: usize,
+    sums: &mut Option<SharedSums>,
+    delta: &[f32],
+    step: &Update,
+) {
+    let (stride, features) = (weights.stride, weights.rows);
+    let range = |index: usize| -> Range<usize> { index * part..features.min((index + 1) * part) };
+    if let Some(sums) = sums {
+        let groups = parts.iter().enumerate().map(|(index, own)| Group {
+            first: range(index).start,
+            count: range(index).len(),
+            pairs: own.pairs(),
+            values: &own.values,
+        });
+        return sums.update(weights, &groups.collect::<Vec<_>>(), delta, None, step);
+    }
+    let shards = weights.shards();
+    parts.par_iter().enumerate().for_each(|(index, own)| {
+        // SAFETY: every part has a range of its own.
+        let state = unsafe { shards.take(range(index)) };
+        state.pair_update(delta, None, stride, own.pairs(), &own.values, step);
+    });
+}
+
+/// The same of dense input, `values` with `width` a sample; `gradient` is work space.
+fn dense_gradient(
+    weights: &mut Matrix,
+    (width, values): (usize, &[f32]),
+    delta: &[f32],
+    gradient: &mut Aligned<f32>,
+    step: &Update,
+) {
+    let (stride, rows, samples) = (weights.stride, weights.rows, values.len() / width);
+    let size = DENSE_BLOCK * stride;
+    gradient.resize(rayon::current_num_threads() * size, 0.0);
+    let gradients = Shards::new(gradient);
+    let shards = weights.shards();
+    (0..rows.div_ceil(DENSE_BLOCK)).into_par_iter().for_each(|block| {
+        let own = block * DENSE_BLOCK..rows.min((block + 1) * DENSE_BLOCK);
+        let thread = rayon::current_thread_index().expect("inside the engine's pool");
+        // SAFETY: a thread runs one block at a time, and the buffer is its own.
+        let g = unsafe { gradients.take(thread * size..thread * size + own.len() * stride) };
+        Product::transposed((own.len(), stride, samples), &values[own.start..], width, delta, stride).run(g);
+        let list: Vec<u32> = (0..own.len() as u32).collect();
+        // SAFETY: every block has a range of its own.
+        unsafe { shards.take(own) }.row_adam(stride, &list, g, step);
+    });
 }
 
 /// Rows of a part.
