@@ -14,6 +14,7 @@ use slidebench::kernels::gemm::Product;
 use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
 use slidebench::kernels::roofline::thread_seconds;
+use slidebench::kernels::row_wise::RowWiseRows;
 use slidebench::kernels::weights::Bf16Rows;
 use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
 use slidebench::lsh::{Family, Hasher, LshSettings, Tables as HashTables};
@@ -105,6 +106,8 @@ struct Tables {
     moments: Buffer<u32>,
     /// w in half the bytes.
     w16: Buffer<bf16>,
+    /// A second moment a row.
+    of_rows: Vec<f32>,
     x: Aligned<f32>,
     dx: Aligned<f32>,
     /// Random distinct rows, `CALL` a call.
@@ -132,6 +135,7 @@ impl Tables {
             v: table(|x| 1e-8 * x.abs()),
             moments: table(|x| pack(1e-4 * x, 1e-8 * x.abs(), 0)),
             w16: table(|x| bf16::from_f32(0.1 * x)),
+            of_rows: vec![1e-8; ROWS],
             x: aligned(BATCH * WIDTH, || rng.random_range(-1.0..1.0)),
             dx: aligned(BATCH * WIDTH, || 0.0),
             calls,
@@ -160,7 +164,7 @@ impl RowKernel {
     }
 }
 
-const ROW_KERNELS: [RowKernel; 11] = [
+const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "row_dots",
         updates: false,
@@ -224,6 +228,16 @@ const ROW_KERNELS: [RowKernel; 11] = [
         },
     },
     RowKernel {
+        name: "row-wise pair_update",
+        updates: true,
+        tables: &[4],
+        call: |k, t, n| {
+            let state = RowWiseRows { w: &mut t.w[..], v: &mut t.of_rows, columns: WIDTH, seed: n as u32 };
+            let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
+            (k.row_wise.pair_update)(state, &t.x, None, WIDTH, pairs, &t.g, step());
+        },
+    },
+    RowKernel {
         name: "bf16 gather_rows",
         updates: false,
         tables: &[2],
@@ -262,6 +276,16 @@ const ROW_KERNELS: [RowKernel; 11] = [
             (k.bf16.packed.pair_update)(state, &t.x, Some(&mut t.dx), WIDTH, pairs, &t.g, step());
         },
     },
+    RowKernel {
+        name: "bf16 row-wise pair_update",
+        updates: true,
+        tables: &[2],
+        call: |k, t, n| {
+            let state = RowWiseRows { w: &mut t.w16[..], v: &mut t.of_rows, columns: WIDTH, seed: n as u32 };
+            let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
+            (k.bf16.row_wise.pair_update)(state, &t.x, None, WIDTH, pairs, &t.g, step());
+        },
+    },
 ];
 
 /// Prints what share of the best measured bandwidth each row kernel reaches. Kernel and probes take turns, so that a
@@ -291,7 +315,7 @@ fn shares(tables: &mut Tables) {
             let (rate, ratio) = (median(&mut rates), median(&mut ratios));
             let rows = rate * 1e3 * CALL as f64 / kernel.bytes() as f64;
             let (set, kernel, ratio) = (set.name, kernel.name, 100.0 * ratio);
-            println!("  {set:9} {kernel:23} {rows:6.1} M rows/s {rate:6.1} GB/s  {ratio:4.0} %");
+            println!("  {set:9} {kernel:25} {rows:6.1} M rows/s {rate:6.1} GB/s  {ratio:4.0} %");
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Kernels over lists of rows, chosen once at start.
 //!
 //! Every row matrix here is row-major f32 (or bf16, [`weights`]) with `width` columns, `width` a multiple of [`LANES`]
-//! (zero-padded) unless a kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its prefetches lie inside one
-//! `target_feature` function. [`portable`] is the reference that the vector versions are tested against.
+//! (zero-padded) unless a kernel says otherwise. A kernel takes the whole list of rows, so that the loop and its
+//! prefetches lie inside one `target_feature` function. [`portable`] is the reference that the vector versions are
+//! tested against.
 
 pub mod bf16;
 mod check;
