@@ -4,7 +4,7 @@
 //!
 //! | w    | m and v in f32              | m and v packed ([`super::packed`]) |
 //! |------|-----------------------------|------------------------------------|
-//! | f32  | 12 ([`super::AdamRows`])    | 8 ([`packed::PackedRows`])         |
+//! | f32  | 12 ([`super::AdamRows`])    | 8 ([`super::packed::PackedRows`])  |
 //! | bf16 | 10 ([`Bf16Rows`])           | 6 (the same of bf16)               |
 //!
 //! bf16 keeps 8 bits of a number's 24, so neighbours lie 0.4 to 0.8 % apart, and a step of training moves a weight by
