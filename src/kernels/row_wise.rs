@@ -22,16 +22,6 @@ pub struct RowWiseRows<'a, W = f32> {
     pub seed: u32,
 }
 
-impl<W> RowWiseRows<'_, W> {
-    /// Asserts that rows of `width` fill `w`, one a second moment, and returns the length of `w`.
-    #[inline(always)]
-    pub(super) fn checked_len(&self, width: usize) -> usize {
-        assert_eq!(self.w.len(), self.v.len() * width, "rows of weights and second moments differ in number");
-        assert!((1..=width).contains(&self.columns), "{} columns in rows of {width}", self.columns);
-        self.w.len()
-    }
-}
-
 /// Kernels over such rows, each as its namesake in [`super::Kernels`]; β1 is not asked.
 #[derive(Clone, Copy)]
 #[allow(clippy::type_complexity)] // The signatures are the contract.
@@ -62,7 +52,9 @@ impl<W: Weight> portable::Rows for RowWiseRows<'_, W> {
     type Weight = W;
 
     fn checked_len(&self, width: usize) -> usize {
-        RowWiseRows::checked_len(self, width)
+        assert_eq!(self.w.len(), self.v.len() * width, "rows of weights and second moments differ in number");
+        assert!((1..=width).contains(&self.columns), "{} columns in rows of {width}", self.columns);
+        self.w.len()
     }
 
     fn seed(&self) -> u32 {

@@ -220,9 +220,11 @@ impl SharedSelection {
         let (mut neurons, mut corrections) = (&mut neurons[..], &mut corrections[..]);
         let mut ranges = Vec::with_capacity(RANGES);
         for (index, seen) in seen.chunks(words).enumerate() {
-            let (own, others) = (neurons.split_at_mut(count(seen)), corrections.split_at_mut(count(seen)));
-            ranges.push((index * words, seen, own.0, others.0));
-            (neurons, corrections) = (own.1, others.1);
+            let count = count(seen);
+            let (own, own_corrections);
+            (own, neurons) = neurons.split_at_mut(count);
+            (own_corrections, corrections) = corrections.split_at_mut(count);
+            ranges.push((index * words, seen, own, own_corrections));
         }
         ranges.into_par_iter().for_each(|(first, seen, neurons, corrections)| {
             let mut places = neurons.iter_mut();

@@ -103,7 +103,9 @@ impl InputLayer {
 
     /// Takes the steps that rows owe.
     pub fn settle(&mut self) {
-        self.settle_rows(|_, part| Listed::All(part.features()));
+        if self.deferred.is_some() {
+            self.settle_rows(|_, part| Listed::All(part.features()));
+        }
     }
 
     /// The same for those rows of each part that `list` gives, which is told the part's first feature.

@@ -47,19 +47,8 @@ impl<V: Vector> Adam<V> {
 }
 
 impl<R: AdamState> Rows for R {
-    type Weight = <R::State as State>::Weight;
     type Moves<V: Vector> = ByAdam<V, R::State>;
     const BYTES: usize = R::State::BYTES;
-
-    #[inline(always)]
-    fn checked_len(&self, _width: usize) -> usize {
-        AdamState::checked_len(self)
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u32 {
-        AdamState::seed(self)
-    }
 
     #[inline(always)]
     unsafe fn moves<V: Vector>(self, _width: usize, step: AdamStep) -> ByAdam<V, R::State> {

@@ -7,25 +7,14 @@ use super::storage::{Element, prefetch_vector};
 use super::updates::{Moves, Rows};
 use super::vector::{Vector, prefetch};
 use crate::kernels::GRADIENT;
-use crate::kernels::packed::{GOLDEN, mixed};
+use crate::kernels::packed::GOLDEN;
 use crate::kernels::row_wise::{RowWiseRows, rate};
 use crate::kernels::weights::Weight;
 use crate::network::AdamStep;
 
 impl<'a, W: Weight + Element> Rows for RowWiseRows<'a, W> {
-    type Weight = W;
     type Moves<V: Vector> = RowWise<'a, V, W>;
     const BYTES: usize = size_of::<W>();
-
-    #[inline(always)]
-    fn checked_len(&self, width: usize) -> usize {
-        RowWiseRows::checked_len(self, width)
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u32 {
-        mixed(self.seed)
-    }
 
     #[inline(always)]
     unsafe fn moves<V: Vector>(self, width: usize, step: AdamStep) -> RowWise<'a, V, W> {

@@ -4,9 +4,9 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::vector::{Vector, prefetch};
-use crate::kernels::packed::{PackedRows, Rounded, mixed};
+use crate::kernels::packed::PackedRows;
 use crate::kernels::weights::{Bf16Rows, Weight};
-use crate::kernels::{AdamRows, check};
+use crate::kernels::{AdamRows, portable};
 use half::bf16;
 
 /// Prefetches the line in which the `vector`-th vector from `at` starts, if it is the first to start there, `at` being
@@ -19,14 +19,10 @@ pub(super) fn prefetch_vector<V: Vector, T>(at: *const T, vector: usize) {
 }
 
 /// Rows under Adam, as a kernel is given them.
-pub(super) trait AdamState {
-    type State: State;
+pub(super) trait AdamState: portable::Rows<Weight: Element> {
+    type State: State<Weight = Self::Weight>;
 
-    /// Asserts that the arrays have one length and returns it.
-    fn checked_len(&self) -> usize;
     fn state(self) -> Self::State;
-    /// What to round with in this call.
-    fn seed(&self) -> u32;
 }
 
 /// What a weight lies in memory as.
@@ -94,18 +90,8 @@ impl AdamState for AdamRows<'_> {
     type State = Plain;
 
     #[inline(always)]
-    fn checked_len(&self) -> usize {
-        check::state(self)
-    }
-
-    #[inline(always)]
     fn state(self) -> Plain {
         Plain::new(self)
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u32 {
-        0
     }
 }
 
@@ -113,18 +99,8 @@ impl AdamState for Bf16Rows<'_> {
     type State = Plain<bf16>;
 
     #[inline(always)]
-    fn checked_len(&self) -> usize {
-        Rounded::checked_len(self)
-    }
-
-    #[inline(always)]
     fn state(self) -> Plain<bf16> {
         Plain { w: self.w.as_mut_ptr(), m: self.m.as_mut_ptr(), v: self.v.as_mut_ptr() }
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u32 {
-        mixed(self.seed)
     }
 }
 
@@ -174,18 +150,8 @@ impl<W: Weight + Element> AdamState for PackedRows<'_, W> {
     type State = Packed<W>;
 
     #[inline(always)]
-    fn checked_len(&self) -> usize {
-        Rounded::checked_len(self)
-    }
-
-    #[inline(always)]
     fn state(self) -> Packed<W> {
         Packed { w: self.w.as_mut_ptr(), moments: self.moments.as_mut_ptr() }
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u32 {
-        mixed(self.seed)
     }
 }
 

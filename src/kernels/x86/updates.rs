@@ -6,7 +6,7 @@ use super::rows::{Visit, ask_first, by_blocks, load_block, rows_ahead, with_next
 use super::storage::Element;
 use super::vector::Vector;
 use crate::kernels::packed::GOLDEN;
-use crate::kernels::{Pairs, check};
+use crate::kernels::{Pairs, check, portable};
 use crate::network::AdamStep;
 
 #[inline(always)]
@@ -48,17 +48,12 @@ pub(super) unsafe fn pair_update<V: Vector, R: Rows>(
     }
 }
 
-/// Rows and what is remembered of them, as a kernel is given them.
-pub(super) trait Rows {
-    type Weight: Element;
+/// Rows that vectors can move.
+pub(super) trait Rows: portable::Rows<Weight: Element> {
     type Moves<V: Vector>: Moves<V, Self::Weight>;
     /// Bytes of a weight and of what is remembered of it alone.
     const BYTES: usize;
 
-    /// Asserts that the arrays hold equally many rows of `width`, and returns how many weights.
-    fn checked_len(&self, width: usize) -> usize;
-    /// What to round with in this call.
-    fn seed(&self) -> u32;
     unsafe fn moves<V: Vector>(self, width: usize, step: AdamStep) -> Self::Moves<V>;
 }
 
