@@ -4,7 +4,7 @@
 //! times by criterion. Row kernels work on random rows of tables the size of Amazon-670K's output layer, far larger
 //! than caches, and one thread runs them.
 
-use bytemuck::{Pod, cast_slice};
+use bytemuck::{Pod, cast_slice, cast_slice_mut};
 use criterion::{BatchSize, Criterion, Throughput};
 use half::bf16;
 use rand::{RngExt, SeedableRng};
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use slidebench::kernels::gemm::Product;
 use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
-use slidebench::kernels::roofline::thread_seconds;
+use slidebench::kernels::roofline::{Probes, thread_seconds};
 use slidebench::kernels::row_wise::RowWiseRows;
 use slidebench::kernels::weights::Bf16Rows;
 use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
@@ -26,8 +26,10 @@ use std::time::Duration;
 const WIDTH: usize = 128;
 /// L of Amazon-670K.
 const ROWS: usize = 670_091;
-/// B.
-const BATCH: usize = 256;
+/// B, as in the experiment `amazon-step`.
+const BATCH: usize = 128;
+/// Neurons of that layer that are active for a sample: 1.4 samples a neuron that is active for any.
+const ACTIVE: usize = 3_600;
 /// Rows a call.
 const CALL: usize = 8192;
 /// Rows gathered at once, so that their copies (or gradients) stay in the second-level cache.
@@ -112,7 +114,7 @@ struct Tables {
     dx: Aligned<f32>,
     /// Random distinct rows, `CALL` a call.
     calls: Vec<Vec<u32>>,
-    /// Pairs of a call: two columns a row.
+    /// Pairs of a call: the samples for which each row is active.
     starts: Vec<u32>,
     columns: Vec<u32>,
     g: Vec<f32>,
@@ -129,6 +131,15 @@ impl Tables {
             rows
         });
         let calls = calls.collect();
+        let (mut starts, mut columns) = (vec![0], Vec::new());
+        while starts.len() <= CALL {
+            columns.extend((0..BATCH as u32).filter(|_| rng.random_ratio(ACTIVE as u32, ROWS as u32)));
+            // A row that is active for no sample is in no list.
+            if columns.len() as u32 > starts[starts.len() - 1] {
+                starts.push(columns.len() as u32);
+            }
+        }
+        let pairs = columns.len();
         Self {
             w: table(|x| 0.1 * x),
             m: table(|x| 1e-4 * x),
@@ -139,10 +150,10 @@ impl Tables {
             x: aligned(BATCH * WIDTH, || rng.random_range(-1.0..1.0)),
             dx: aligned(BATCH * WIDTH, || 0.0),
             calls,
-            starts: (0..=CALL as u32).map(|r| 2 * r).collect(),
-            columns: (0..2 * CALL).map(|_| rng.random_range(0..BATCH as u32)).collect(),
-            g: (0..2 * CALL).map(|_| rng.random_range(-1e-3..1e-3)).collect(),
-            logits: vec![0.0; 2 * CALL],
+            starts,
+            columns,
+            g: (0..pairs).map(|_| rng.random_range(-1e-3..1e-3)).collect(),
+            logits: vec![0.0; pairs],
             gathered: aligned(GATHER * WIDTH, || 1e-3),
         }
     }
@@ -153,14 +164,43 @@ struct RowKernel {
     name: &'static str,
     /// Whether it writes what it reads.
     updates: bool,
-    /// Bytes a weight, table by table.
-    tables: &'static [usize],
+    /// What it reads of every row listed.
+    tables: &'static [Table],
     call: fn(&Kernels, &mut Tables, usize),
+}
+
+#[derive(Clone, Copy)]
+enum Table {
+    W,
+    M,
+    V,
+    Moments,
+    W16,
 }
 
 impl RowKernel {
     fn bytes(&self) -> usize {
-        CALL * WIDTH * self.tables.iter().sum::<usize>() * if self.updates { 2 } else { 1 }
+        let of_weight = |table: &Table| if matches!(table, Table::W16) { 2 } else { 4 };
+        CALL * WIDTH * self.tables.iter().map(of_weight).sum::<usize>() * if self.updates { 2 } else { 1 }
+    }
+
+    /// Reads, and if the kernel does so writes, the rows of call `n`, one table after the other.
+    fn probe(&self, probes: &Probes, tables: &mut Tables, n: usize, ahead: usize) {
+        let rows = &tables.calls[n];
+        for table in self.tables {
+            let (words, width): (&mut [f32], usize) = match table {
+                Table::W => (&mut tables.w, WIDTH),
+                Table::M => (&mut tables.m, WIDTH),
+                Table::V => (&mut tables.v, WIDTH),
+                Table::Moments => (cast_slice_mut(&mut tables.moments), WIDTH),
+                Table::W16 => (cast_slice_mut(&mut tables.w16), WIDTH / 2),
+            };
+            if self.updates {
+                (probes.change_rows)(words, width, rows, ahead);
+            } else {
+                black_box((probes.read_rows)(words, width, rows, ahead));
+            }
+        }
     }
 }
 
@@ -168,19 +208,19 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "row_dots",
         updates: false,
-        tables: &[4],
+        tables: &[Table::W],
         call: |k, t, n| (k.row_dots)(&t.w, WIDTH, &t.calls[n], &t.x[..WIDTH], &mut t.logits[..CALL]),
     },
     RowKernel {
         name: "row_sum",
         updates: false,
-        tables: &[4],
+        tables: &[Table::W],
         call: |k, t, n| (k.row_sum)(&t.w, WIDTH, &t.calls[n], &t.g[..CALL], &mut t.dx[..WIDTH]),
     },
     RowKernel {
         name: "gather_rows",
         updates: false,
-        tables: &[4],
+        tables: &[Table::W],
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 (k.gather_rows)(&t.w, WIDTH, rows, &mut t.gathered[..rows.len() * WIDTH]);
@@ -190,7 +230,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "pair_dots",
         updates: false,
-        tables: &[4],
+        tables: &[Table::W],
         call: |k, t, n| {
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
             (k.pair_dots)(&t.w, &t.x, WIDTH, pairs, &mut t.logits);
@@ -199,7 +239,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "row_adam",
         updates: true,
-        tables: &[4, 4, 4],
+        tables: &[Table::W, Table::M, Table::V],
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 let state = AdamRows { w: &mut t.w, m: &mut t.m, v: &mut t.v };
@@ -210,7 +250,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "pair_update",
         updates: true,
-        tables: &[4, 4, 4],
+        tables: &[Table::W, Table::M, Table::V],
         call: |k, t, n| {
             let state = AdamRows { w: &mut t.w, m: &mut t.m, v: &mut t.v };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -220,7 +260,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "packed pair_update",
         updates: true,
-        tables: &[4, 4],
+        tables: &[Table::W, Table::Moments],
         call: |k, t, n| {
             let state = PackedRows { w: &mut t.w, moments: &mut t.moments, seed: n as u32 };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -230,7 +270,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "row-wise pair_update",
         updates: true,
-        tables: &[4],
+        tables: &[Table::W],
         call: |k, t, n| {
             let state = RowWiseRows { w: &mut t.w[..], v: &mut t.of_rows, columns: WIDTH, seed: n as u32 };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -240,7 +280,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "bf16 gather_rows",
         updates: false,
-        tables: &[2],
+        tables: &[Table::W16],
         call: |k, t, n| {
             for rows in t.calls[n].chunks(GATHER) {
                 (k.gather_rows)(cast_slice(&t.w16), WIDTH / 2, rows, &mut t.gathered[..rows.len() * WIDTH / 2]);
@@ -250,7 +290,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "bf16 pair_dots",
         updates: false,
-        tables: &[2],
+        tables: &[Table::W16],
         call: |k, t, n| {
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
             (k.bf16.pair_dots)(&t.w16, &t.x, WIDTH, pairs, &mut t.logits);
@@ -259,7 +299,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "bf16 pair_update",
         updates: true,
-        tables: &[2, 4, 4],
+        tables: &[Table::W16, Table::M, Table::V],
         call: |k, t, n| {
             let state = Bf16Rows { w: &mut t.w16, m: &mut t.m, v: &mut t.v, seed: n as u32 };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -269,7 +309,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "bf16 packed pair_update",
         updates: true,
-        tables: &[2, 4],
+        tables: &[Table::W16, Table::Moments],
         call: |k, t, n| {
             let state = PackedRows { w: &mut t.w16[..], moments: &mut t.moments, seed: n as u32 };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -279,7 +319,7 @@ const ROW_KERNELS: [RowKernel; 13] = [
     RowKernel {
         name: "bf16 row-wise pair_update",
         updates: true,
-        tables: &[2],
+        tables: &[Table::W16],
         call: |k, t, n| {
             let state = RowWiseRows { w: &mut t.w16[..], v: &mut t.of_rows, columns: WIDTH, seed: n as u32 };
             let pairs = Pairs { rows: &t.calls[n], starts: &t.starts, columns: &t.columns };
@@ -288,57 +328,46 @@ const ROW_KERNELS: [RowKernel; 13] = [
     },
 ];
 
-/// Prints what share of the best measured bandwidth each row kernel reaches. Kernel and probes take turns, so that a
-/// disturbance meets both; medians of the turns' ratios.
+/// How far ahead the probe asks for rows.
+const AHEAD: [usize; 3] = [0, 32, 64];
+
+/// Prints what share of this machine's random-row bandwidth each row kernel reaches: kernel and probe take turns, so that a
+/// disturbance meets both, on tables of the kernel's and on rows that neither has met since all others were; medians, of
+/// the probe that at the best distance.
 fn shares(tables: &mut Tables) {
     let huge: usize = [&tables.w, &tables.m, &tables.v].into_iter().filter_map(Buffer::huge_bytes).sum();
     let share = 100 * huge / (3 * tables.w.bytes());
     println!("\nrow kernels, one thread, rows of {WIDTH} weights out of {ROWS}; {share} % of memory on huge pages");
-    println!("share: of the bandwidth of the probe, taken in turns with the kernel");
+    println!(
+        "share: of the bandwidth of a probe of the same rows that does nothing else, taken in turns with the kernel"
+    );
+    let probes = all_supported()[0].probes;
     for set in all_supported() {
         for kernel in &ROW_KERNELS {
-            let mut ratios = Vec::new();
-            let mut rates = Vec::new();
-            for turn in 0..9 {
-                let n = turn % tables.calls.len();
-                let ceiling = ceiling(tables, n, kernel);
+            let mut rates = vec![Vec::new(); 1 + AHEAD.len()];
+            let mut time = |which: usize, tables: &mut Tables, call: &dyn Fn(&mut Tables)| {
                 let begin = thread_seconds();
-                (kernel.call)(set, tables, n);
-                let rate = kernel.bytes() as f64 / (thread_seconds() - begin) / 1e9;
-                ratios.push(rate / ceiling);
-                rates.push(rate);
-            }
-            let median = |values: &mut Vec<f64>| {
-                values.sort_by(f64::total_cmp);
-                values[values.len() / 2]
+                call(tables);
+                rates[which].push(kernel.bytes() as f64 / (thread_seconds() - begin) / 1e9);
             };
-            let (rate, ratio) = (median(&mut rates), median(&mut ratios));
-            let rows = rate * 1e3 * CALL as f64 / kernel.bytes() as f64;
-            let (set, kernel, ratio) = (set.name, kernel.name, 100.0 * ratio);
-            println!("  {set:9} {kernel:25} {rows:6.1} M rows/s {rate:6.1} GB/s  {ratio:4.0} %");
-        }
-    }
-}
-
-/// GB/s of the best set's probe at its best prefetch distance, over as many tables as the kernel touches, of rows as
-/// long (a machine whose caches hold a part of one table holds less of three), and other rows.
-fn ceiling(tables: &mut Tables, n: usize, kernel: &RowKernel) -> f64 {
-    let probes = all_supported()[0].probes;
-    let mut best = 0.0;
-    for (i, ahead) in [0, 32, 64].into_iter().enumerate() {
-        let rows = &tables.calls[(n + 20 * (i + 1)) % tables.calls.len()];
-        let begin = thread_seconds();
-        for (table, bytes) in [&mut tables.w, &mut tables.m, &mut tables.v].into_iter().zip(kernel.tables) {
-            let width = WIDTH * bytes / size_of::<f32>();
-            if kernel.updates {
-                (probes.change_rows)(table, width, rows, ahead);
-            } else {
-                black_box((probes.read_rows)(table, width, rows, ahead));
+            for n in (0..tables.calls.len() - AHEAD.len()).step_by(1 + AHEAD.len()) {
+                time(0, tables, &|tables| (kernel.call)(set, tables, n));
+                for (i, ahead) in (1..).zip(AHEAD) {
+                    time(i, tables, &|tables| kernel.probe(&probes, tables, n + i, ahead));
+                }
             }
+            let median = |mut rates: Vec<f64>| {
+                rates.sort_by(f64::total_cmp);
+                rates[rates.len() / 2]
+            };
+            let mut medians = rates.into_iter().map(median);
+            let rate = medians.next().expect("the kernel's");
+            let share = 100.0 * rate / medians.fold(0.0, f64::max);
+            let rows = rate * 1e3 * CALL as f64 / kernel.bytes() as f64;
+            let (set, kernel) = (set.name, kernel.name);
+            println!("  {set:9} {kernel:25} {rows:6.1} M rows/s {rate:6.1} GB/s  {share:4.0} %");
         }
-        best = f64::max(best, kernel.bytes() as f64 / (thread_seconds() - begin) / 1e9);
     }
-    best
 }
 
 fn rows(criterion: &mut Criterion, tables: &mut Tables) {

@@ -26,16 +26,21 @@ use std::sync::OnceLock;
 /// Row widths are padded to a multiple of this many f32 (64 bytes).
 pub const LANES: usize = 16;
 
-// CPUs work on subnormal numbers (below 2⁻¹²⁶) 15 to 60 times slower, and training makes them: a gradient of 1e-20 has a
-// subnormal square, and a moment that gets no gradient decays into them. Kernels set such values to zero instead, by a
-// test of exponent bits. What is lost is nothing next to Adam's ε = 1e-8.
+// CPUs work on subnormal numbers (below 2⁻¹²⁶) 15 to 60 times slower, and training makes them: a probability of 1e-30
+// times an activation, or a moment that gets no gradient and decays. Probabilities are set to zero by a test of exponent
+// bits; moments are kept from there by sums, which cost an instruction or none. What is lost is nothing next to Adam's
+// ε = 1e-8.
 
-/// Exponent bits of which a gradient in Adam must have one: magnitudes below 2⁻⁶³ count as 0.
+/// Exponent bits of which the gradient of a logit must have one: magnitudes below 2⁻⁶³ count as 0.
 const GRADIENT: u32 = 0x6000_0000;
-/// Exponent bits of which a moment must have one: magnitudes below 2⁻¹¹¹ become 0.
-const MOMENT: u32 = 0x7800_0000;
 /// Exponent bits of which a normal number has one.
 const NORMAL: u32 = 0x7f80_0000;
+/// What Adam adds to (1 − β1)·g, and takes away again from the first moment, which becomes a multiple of 2⁻⁸⁰; what was zero
+/// stays zero. Its square stays in the second moment and holds that above the subnormal numbers where no gradient comes;
+/// it changes no bit of √v + ε.
+const SHIFT: f32 = f32::from_bits((127 - 56) << 23);
+/// The least that a second moment of a row falls to.
+const FLOOR: f32 = f32::from_bits((127 - 120) << 23);
 
 /// `width` rounded up to a multiple of [`LANES`].
 pub const fn padded(width: usize) -> usize {

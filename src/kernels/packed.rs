@@ -7,15 +7,23 @@
 //!   rounded by.
 //! - **v**, the lower half, is rounded up or down at random, the likelier the nearer: a step moves it by as little as
 //!   0.1 % of itself, which rounding to the nearest would swallow every time; random rounding keeps the mean. The
-//!   randomness is a golden-ratio sequence along the rows of a call, started by the seed of [`PackedRows`].
+//!   randomness is a golden-ratio sequence along the rows of a call ([`further`]), started by the seed of
+//!   [`PackedRows`].
 
 use super::weights::Weight;
 use super::{AdamRows, Pairs, portable};
 use crate::network::AdamStep;
 use std::slice::{from_mut, from_ref};
 
-/// 2³² over the golden ratio: multiples of it, taken modulo 2³², are spread as evenly as can be.
-pub(super) const GOLDEN: u32 = 0x9E37_79B9;
+/// 2¹⁶ over the golden ratio: multiples of it, taken modulo 2¹⁶, are spread as evenly as can be.
+pub(super) const GOLDEN: u32 = 0x9E37;
+
+/// The noise so many places along the rows of a call: its halves, of which the upper one rounds v and the lower one w, go
+/// on each by itself. (So vectors need one addition of words to bring forth either.)
+pub(super) fn further(noise: u32, places: usize) -> u32 {
+    let step = GOLDEN.wrapping_mul(places as u32);
+    noise.wrapping_add(step << 16) & 0xffff_0000 | noise.wrapping_add(step) & 0xffff
+}
 
 /// The state of a weight matrix under Adam: two row matrices of one shape.
 #[derive(Debug)]
@@ -127,13 +135,12 @@ impl<R: Rounded> portable::Rows for R {
         Rounded::weights(self)
     }
 
-    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) {
-        for (i, g) in (at..).zip(gradient) {
-            let (mut w, mut m, mut v) = self.load(i);
+    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, noise: u32) {
+        for (i, g) in gradient.iter().enumerate() {
+            let (mut w, mut m, mut v) = self.load(at + i);
             let one = AdamRows { w: from_mut(&mut w), m: from_mut(&mut m), v: from_mut(&mut v) };
             portable::adam(one, from_ref(g), step);
-            self.store(i, (w, m, v), noise);
-            noise = noise.wrapping_add(GOLDEN);
+            self.store(at + i, (w, m, v), further(noise, i));
         }
     }
 }
@@ -157,7 +164,7 @@ mod tests {
         let mean = |noise: fn(u32) -> u32| (0..4096).map(|i| unpack(pack(0.0, v, noise(i))).1).sum::<f32>() / 4096.0;
         let over_calls = mean(mixed);
         assert!((over_calls - v).abs() < 3e-4, "{over_calls}");
-        let along_rows = mean(|i| i.wrapping_mul(GOLDEN));
+        let along_rows = mean(|i| further(mixed(3), i as usize));
         assert!((along_rows - v).abs() < 1e-5, "{along_rows}");
     }
 }

@@ -1,10 +1,10 @@
 //! Plain loops: the reference for the vector kernels, and the fallback on CPUs without them.
 
-use super::packed::{GOLDEN, PackedKernels};
+use super::packed::{PackedKernels, further};
 use super::roofline::Probes;
 use super::row_wise::RowWiseKernels;
 use super::weights::Weight;
-use super::{AdamRows, GRADIENT, Kernels, MOMENT, NORMAL, Pairs, check, weights};
+use super::{AdamRows, GRADIENT, Kernels, NORMAL, Pairs, SHIFT, check, weights};
 use crate::network::AdamStep;
 
 /// The portable set.
@@ -68,14 +68,19 @@ fn exp_sum(x: &mut [f32], shift: f32) -> f32 {
     sum
 }
 
+/// What the square of (1 − β1)·g is multiplied by in the second moment.
+pub(super) fn rest2(step: AdamStep) -> f32 {
+    (1.0 - step.beta2) / ((1.0 - step.beta1) * (1.0 - step.beta1))
+}
+
 pub(super) fn adam(state: AdamRows<'_>, g: &[f32], step: AdamStep) {
     let AdamRows { w, m, v } = state;
     assert!(w.len() == g.len() && m.len() == g.len() && v.len() == g.len());
     for i in 0..g.len() {
-        let g = keep(g[i], GRADIENT);
-        m[i] = keep(step.beta1 * m[i] + (1.0 - step.beta1) * g, MOMENT);
-        v[i] = keep(step.beta2 * v[i] + (1.0 - step.beta2) * g * g, MOMENT);
-        w[i] -= step.rate * m[i] / (v[i].sqrt() + step.epsilon);
+        let shifted = (1.0 - step.beta1) * g[i] + SHIFT;
+        m[i] = step.beta1 * m[i] + shifted - SHIFT;
+        v[i] = step.beta2 * v[i] + rest2(step) * shifted * shifted;
+        w[i] -= step.rate * (m[i] / (v[i].sqrt() + step.epsilon));
     }
 }
 
@@ -145,7 +150,7 @@ pub(super) fn row_adam<R: Rows>(mut state: R, width: usize, rows: &[u32], gradie
     let mut noise = state.seed();
     for (gradient, &row) in gradients.chunks_exact(width).zip(rows) {
         state.move_row(row as usize * width, gradient, step, noise);
-        noise = noise.wrapping_add(GOLDEN.wrapping_mul(width as u32));
+        noise = further(noise, width);
     }
 }
 
@@ -178,7 +183,7 @@ pub(super) fn pair_update<R: Rows>(
         let weights = row(state.weights(), width, r);
         let gradient = gradient(weights, x, dx.as_deref_mut(), &pairs.columns[range.clone()], &g[range]);
         state.move_row(r as usize * width, &gradient, step, noise);
-        noise = noise.wrapping_add(GOLDEN.wrapping_mul(width as u32));
+        noise = further(noise, width);
     }
 }
 
@@ -213,7 +218,7 @@ fn pair_exp(logits: &mut [f32], columns: &[u32], shift: &[f32], sums: &mut [f32]
 fn pair_scale(g: &mut [f32], columns: &[u32], scale: &[f32]) {
     assert_eq!(g.len(), columns.len());
     for (g, &column) in g.iter_mut().zip(columns) {
-        *g *= scale[column as usize];
+        *g = keep(*g * scale[column as usize], GRADIENT);
     }
 }
 
@@ -222,9 +227,10 @@ fn read_rows(w: &[f32], width: usize, rows: &[u32], _ahead: usize) -> f32 {
 }
 
 fn change_rows(w: &mut [f32], width: usize, rows: &[u32], _ahead: usize) {
+    let highest = std::hint::black_box(f32::INFINITY);
     for &r in rows {
         for x in row_mut(w, width, r) {
-            *x += 1.0;
+            *x = x.min(highest);
         }
     }
 }

@@ -29,7 +29,7 @@ const AHEAD: [usize; 3] = [0, 32, 64];
 pub struct Probes {
     /// Adds up `width` values of every row listed, prefetching the row `ahead` places on; none with 0.
     pub read_rows: fn(w: &[f32], width: usize, rows: &[u32], ahead: usize) -> f32,
-    /// Adds 1 to every value of the rows listed.
+    /// Reads the rows listed and writes them back as they were; values may be any bits that are no NaN.
     pub change_rows: fn(w: &mut [f32], width: usize, rows: &[u32], ahead: usize),
     /// `rounds` times a fixed number of independent multiply-adds on registers; returns how many operations.
     pub multiply_add: fn(rounds: usize) -> f64,

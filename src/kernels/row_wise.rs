@@ -5,9 +5,9 @@
 //! It suits a first layer of sparse input: the weights of one feature see gradients of like size, and its momentum would
 //! be that of steps long ago. (DLRM's row-wise Adagrad and FBGEMM's partial row-wise Adam share a row's v alike.)
 
-use super::packed::{GOLDEN, mixed};
+use super::packed::{further, mixed};
 use super::weights::Weight;
-use super::{GRADIENT, MOMENT, Pairs, portable};
+use super::{FLOOR, Pairs, portable};
 use crate::network::AdamStep;
 
 /// Rows of weights with one second moment each.
@@ -65,19 +65,17 @@ impl<W: Weight> portable::Rows for RowWiseRows<'_, W> {
         self.w
     }
 
-    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, mut noise: u32) {
-        let kept = || gradient.iter().map(|&g| portable::keep(g, GRADIENT));
-        let squares = kept().map(|g| g * g).sum();
+    fn move_row(&mut self, at: usize, gradient: &[f32], step: AdamStep, noise: u32) {
+        let squares = gradient.iter().map(|g| g * g).sum();
         let rate = rate(&mut self.v[at / gradient.len()], squares, self.columns, step);
-        for (w, g) in self.w[at..].iter_mut().zip(kept()) {
-            *w = W::round(w.widen() - rate * g, noise);
-            noise = noise.wrapping_add(GOLDEN);
+        for (i, (w, g)) in self.w[at..].iter_mut().zip(gradient).enumerate() {
+            *w = W::round(w.widen() - rate * g, further(noise, i));
         }
     }
 }
 
 /// Moves a row's second moment by the sum of its squared gradients; returns what the row's gradient is multiplied by.
 pub(super) fn rate(v: &mut f32, squares: f32, columns: usize, step: AdamStep) -> f32 {
-    *v = portable::keep(step.beta2 * *v + (1.0 - step.beta2) * (squares / columns as f32), MOMENT);
+    *v = (step.beta2 * *v + (1.0 - step.beta2) * (squares / columns as f32)).max(FLOOR);
     step.rate / (v.sqrt() + step.epsilon)
 }

@@ -6,7 +6,7 @@ use super::adam::Adam;
 use super::storage::{Plain, State};
 use super::vector::Vector;
 use crate::kernels::weights::Weight;
-use crate::kernels::{AdamRows, check};
+use crate::kernels::{AdamRows, GRADIENT, check};
 use crate::network::AdamStep;
 use half::bf16;
 
@@ -123,14 +123,14 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
     while i + V::LANES <= n {
         let at = state.wrapping_add(i);
         let (w, m, v) = at.load::<V>();
-        let (w, m, v) = adam.apply(w, m, v, V::load(g.add(i)));
-        at.store(w, m, v, 0);
+        let (w, m, v) = adam.apply(w, m, v, adam.shifted(V::load(g.add(i))));
+        at.store(w, m, v, 0, 0);
         i += V::LANES;
     }
     if i < n {
         let (at, left) = (state.wrapping_add(i), n - i);
         let load = |from: *const f32| V::load_first(from, left, zero);
-        let (w, m, v) = adam.apply(load(at.w), load(at.m), load(at.v), load(g.add(i)));
+        let (w, m, v) = adam.apply(load(at.w), load(at.m), load(at.v), adam.shifted(load(g.add(i))));
         w.store_first(at.w, left);
         m.store_first(at.m, left);
         v.store_first(at.v, left);
@@ -187,6 +187,6 @@ pub(super) unsafe fn pair_scale<V: Vector>(g: &mut [f32], columns: &[u32], scale
     for (g, columns) in g.chunks_mut(V::LANES).zip(columns.chunks(V::LANES)) {
         let (n, at) = (g.len(), g.as_mut_ptr());
         let scale = V::gather(scale.as_ptr(), some_columns::<16>(columns).as_ptr());
-        store_some(load_some(at, n, V::splat(0.0)).mul(scale), at, n);
+        store_some(load_some(at, n, V::splat(0.0)).mul(scale).keep(GRADIENT), at, n);
     }
 }

@@ -16,13 +16,17 @@ unsafe fn first(n: usize) -> __m256i {
     unsafe { _mm256_loadu_si256(BITS.as_ptr().add(8 - n).cast()) }
 }
 
-/// What each lane is rounded with.
+/// What each lane is rounded with, so many places after `noise`, which has 16 bits. Where the places are known to the
+/// compiler, one addition.
 #[inline(always)]
-unsafe fn lanes(noise: u32) -> __m256i {
+unsafe fn lanes(noise: u32, places: usize) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe {
-        let steps = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(GOLDEN as i32));
-        _mm256_add_epi32(steps, _mm256_set1_epi32(noise as i32))
+        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        let lane = _mm256_add_epi32(lane, _mm256_set1_epi32(places as i32));
+        let steps = _mm256_mullo_epi32(lane, _mm256_set1_epi32(GOLDEN as i32));
+        let steps = _mm256_and_si256(steps, _mm256_set1_epi32(0xffff));
+        _mm256_add_epi16(_mm256_set1_epi32(noise as i32), steps)
     }
 }
 
@@ -70,8 +74,8 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32) {
-        let noise = _mm256_srli_epi32::<16>(lanes(noise));
+    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32, places: usize) {
+        let noise = lanes(noise >> 16, places);
         let m = _mm256_add_epi32(_mm256_castps_si256(m), _mm256_set1_epi32(0x8000));
         let v = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(v), noise));
         let m = _mm256_and_si256(m, _mm256_set1_epi32(0xffff_0000u32 as i32));
@@ -85,8 +89,8 @@ impl Vector for __m256 {
     }
 
     #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut bf16, noise: u32) {
-        let noise = _mm256_and_si256(lanes(noise), _mm256_set1_epi32(0xffff));
+    unsafe fn store_bf16(self, to: *mut bf16, noise: u32, places: usize) {
+        let noise = lanes(noise & 0xffff, places);
         let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(_mm256_castps_si256(self), noise));
         // Each 128 bits packed on their own; the first and the third quarter are what is wanted.
         let packed = _mm256_permute4x64_epi64::<0b1000>(_mm256_packus_epi32(rounded, rounded));

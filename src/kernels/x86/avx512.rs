@@ -14,14 +14,17 @@ fn first(n: usize) -> __mmask16 {
     (1 << n) - 1
 }
 
-/// What each lane is rounded with.
+/// What each lane is rounded with, so many places after `noise`, which has 16 bits. Where the places are known to the
+/// compiler, one addition.
 #[inline(always)]
-unsafe fn lanes(noise: u32) -> __m512i {
+unsafe fn lanes(noise: u32, places: usize) -> __m512i {
     // SAFETY: the caller's promise.
     unsafe {
         let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+        let lane = _mm512_add_epi32(lane, _mm512_set1_epi32(places as i32));
         let steps = _mm512_mullo_epi32(lane, _mm512_set1_epi32(GOLDEN as i32));
-        _mm512_add_epi32(steps, _mm512_set1_epi32(noise as i32))
+        let steps = _mm512_and_si512(steps, _mm512_set1_epi32(0xffff));
+        _mm512_add_epi16(_mm512_set1_epi32(noise as i32), steps)
     }
 }
 
@@ -68,8 +71,8 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32) {
-        let noise = _mm512_srli_epi32::<16>(lanes(noise));
+    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32, places: usize) {
+        let noise = lanes(noise >> 16, places);
         let m = _mm512_add_epi32(_mm512_castps_si512(m), _mm512_set1_epi32(0x8000));
         let v = _mm512_srli_epi32::<16>(_mm512_add_epi32(_mm512_castps_si512(v), noise));
         let m = _mm512_and_si512(m, _mm512_set1_epi32(0xffff_0000u32 as i32));
@@ -83,8 +86,8 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
-    unsafe fn store_bf16(self, to: *mut bf16, noise: u32) {
-        let noise = _mm512_and_si512(lanes(noise), _mm512_set1_epi32(0xffff));
+    unsafe fn store_bf16(self, to: *mut bf16, noise: u32, places: usize) {
+        let noise = lanes(noise & 0xffff, places);
         let rounded = _mm512_add_epi32(_mm512_castps_si512(self), noise);
         _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(rounded)));
     }

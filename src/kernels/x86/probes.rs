@@ -38,12 +38,13 @@ pub(super) unsafe fn read_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32],
 #[inline(always)]
 pub(super) unsafe fn change_rows<V: Vector>(w: &mut [f32], width: usize, rows: &[u32], ahead: usize) {
     check::rows(rows, width, w.len());
-    let (w, one) = (w.as_mut_ptr(), V::splat(1.0));
+    // What changes nothing, but the compiler cannot know.
+    let (w, highest) = (w.as_mut_ptr(), V::splat(std::hint::black_box(f32::INFINITY)));
     for Visit { row, next, .. } in with_next(rows, ahead, width) {
         by_blocks!(V, width, |N, at| {
             let block = probe_block::<V, N>(w.add(row + at), w.wrapping_add(next + at), ahead);
             for (j, vector) in block.into_iter().enumerate() {
-                vector.add(one).store(w.add(row + at + j * V::LANES));
+                vector.min(highest).store(w.add(row + at + j * V::LANES));
             }
         });
     }

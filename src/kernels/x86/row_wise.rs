@@ -2,12 +2,10 @@
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::rows::Visit;
+use super::rows::{Visit, unrolled};
 use super::storage::{Element, prefetch_vector};
-use super::updates::{Moves, Rows};
+use super::updates::{Affine, Moves, Rows};
 use super::vector::{Vector, prefetch};
-use crate::kernels::GRADIENT;
-use crate::kernels::packed::GOLDEN;
 use crate::kernels::row_wise::{RowWiseRows, rate};
 use crate::kernels::weights::Weight;
 use crate::network::AdamStep;
@@ -32,10 +30,25 @@ pub(super) struct RowWise<'a, V, W> {
     squares: V,
 }
 
+impl<V: Vector, W: Weight + Element> RowWise<'_, V, W> {
+    /// What the gradient of the row visited is multiplied by, its squares being known.
+    #[inline(always)]
+    unsafe fn rate(&mut self, visit: Visit, squares: f32) -> V {
+        let v = self.rows.v.as_mut_ptr();
+        prefetch(v.wrapping_add(visit.next / self.width).cast());
+        V::splat(-rate(&mut *v.add(visit.row / self.width), squares, self.rows.columns, self.step))
+    }
+}
+
 impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
     #[inline(always)]
     fn weights(&self, at: usize) -> *const W {
         self.rows.w.as_ptr().wrapping_add(at)
+    }
+
+    #[inline(always)]
+    fn gradient(&self) -> Affine {
+        Affine { scale: 1.0, shift: 0.0 }
     }
 
     #[inline(always)]
@@ -47,24 +60,38 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
     unsafe fn block<const N: usize>(&mut self, _visit: Visit, at: usize, gradient: [V; N], _noise: u32) {
         let kept = self.gradient.as_mut_ptr().add(at);
         for (j, g) in gradient.into_iter().enumerate() {
-            let g = g.keep(GRADIENT);
             g.store(kept.add(j * V::LANES));
             self.squares = g.mul_add(g, self.squares);
         }
     }
 
     #[inline(always)]
-    unsafe fn row(&mut self, Visit { row, next, .. }: Visit, noise: u32) {
-        let (w, v) = (self.rows.w.as_mut_ptr(), self.rows.v.as_mut_ptr());
-        prefetch(v.wrapping_add(next / self.width).cast());
-        let rate = rate(&mut *v.add(row / self.width), self.squares.sum(), self.rows.columns, self.step);
-        let rate = V::splat(-rate);
+    unsafe fn row(&mut self, visit: Visit, noise: u32) {
+        let w = self.rows.w.as_mut_ptr();
+        let rate = self.rate(visit, self.squares.sum());
         for j in 0..self.width / V::LANES {
-            prefetch_vector::<V, W>(w.wrapping_add(next), j);
+            prefetch_vector::<V, W>(w.wrapping_add(visit.next), j);
             let at = j * V::LANES;
-            let (w, gradient) = (w.add(row + at), V::load(self.gradient.as_ptr().add(at)));
-            W::store(w, rate.mul_add(gradient, W::load(w)), noise.wrapping_add(GOLDEN.wrapping_mul(at as u32)));
+            let (w, gradient) = (w.add(visit.row + at), V::load(self.gradient.as_ptr().add(at)));
+            W::store(w, rate.mul_add(gradient, W::load(w)), noise, at);
         }
         self.squares = V::splat(0.0);
+    }
+
+    /// The gradient stays in registers.
+    #[inline(always)]
+    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32) {
+        let mut squares = [V::splat(0.0); 2];
+        for (j, g) in gradient.iter().enumerate() {
+            squares[j % 2] = g.mul_add(*g, squares[j % 2]);
+        }
+        let w = self.rows.w.as_mut_ptr();
+        let rate = self.rate(visit, squares[0].add(squares[1]).sum());
+        unrolled!(N, |j| {
+            prefetch_vector::<V, W>(w.wrapping_add(visit.next), j);
+            let at = j * V::LANES;
+            let w = w.add(visit.row + at);
+            W::store(w, rate.mul_add(gradient[j], W::load(w)), noise, at);
+        });
     }
 }

@@ -28,8 +28,8 @@ pub(super) trait AdamState: portable::Rows<Weight: Element> {
 /// What a weight lies in memory as.
 pub(super) trait Element: Copy {
     unsafe fn load<V: Vector>(from: *const Self) -> V;
-    /// `noise` is what the first lane is rounded with, see [`Vector::store_bf16`].
-    unsafe fn store<V: Vector>(to: *mut Self, w: V, noise: u32);
+    /// See [`Vector::store_bf16`].
+    unsafe fn store<V: Vector>(to: *mut Self, w: V, noise: u32, places: usize);
 }
 
 impl Element for f32 {
@@ -39,7 +39,7 @@ impl Element for f32 {
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(to: *mut f32, w: V, _noise: u32) {
+    unsafe fn store<V: Vector>(to: *mut f32, w: V, _noise: u32, _places: usize) {
         w.store(to);
     }
 }
@@ -51,8 +51,8 @@ impl Element for bf16 {
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(to: *mut bf16, w: V, noise: u32) {
-        w.store_bf16(to, noise);
+    unsafe fn store<V: Vector>(to: *mut bf16, w: V, noise: u32, places: usize) {
+        w.store_bf16(to, noise, places);
     }
 }
 
@@ -68,8 +68,8 @@ pub(super) trait State: Copy {
     fn prefetch<V: Vector>(self, vector: usize);
     /// (w, m, v).
     unsafe fn load<V: Vector>(self) -> (V, V, V);
-    /// `noise` is what the first lane is rounded with, see [`Vector::store_moments`].
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32);
+    /// See [`Vector::store_moments`].
+    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize);
 }
 
 /// m and v in f32.
@@ -132,8 +132,8 @@ impl<W: Element> State for Plain<W> {
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32) {
-        W::store(self.w, w, noise);
+    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize) {
+        W::store(self.w, w, noise, places);
         m.store(self.m);
         v.store(self.v);
     }
@@ -182,8 +182,8 @@ impl<W: Element> State for Packed<W> {
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32) {
-        W::store(self.w, w, noise);
-        V::store_moments(self.moments, m, v, noise);
+    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize) {
+        W::store(self.w, w, noise, places);
+        V::store_moments(self.moments, m, v, noise, places);
     }
 }

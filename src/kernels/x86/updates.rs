@@ -5,7 +5,7 @@
 use super::rows::{Visit, ask_first, by_blocks, load_block, rows_ahead, with_next};
 use super::storage::Element;
 use super::vector::Vector;
-use crate::kernels::packed::GOLDEN;
+use crate::kernels::packed::further;
 use crate::kernels::{Pairs, check, portable};
 use crate::network::AdamStep;
 
@@ -60,12 +60,26 @@ pub(super) trait Rows: portable::Rows<Weight: Element> {
 /// How rows move: block by block, or each as a whole once its gradient is complete.
 pub(super) trait Moves<V, W> {
     fn weights(&self, at: usize) -> *const W;
+    /// How [`Self::block`] takes the gradient.
+    fn gradient(&self) -> Affine;
     /// Prefetches the `vector`-th vector of the row that starts at `row`.
     fn prefetch(&self, row: usize, vector: usize);
     /// Takes the gradient of the block from column `at` on, whose first lane is rounded with `noise`.
     unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, gradient: [V; N], noise: u32);
     /// Ends the row, whose first lane is rounded with `noise`.
     unsafe fn row(&mut self, visit: Visit, noise: u32);
+    /// Moves a row that is a single block.
+    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32);
+}
+
+/// Vectors of a row that is a single block: the common width of 128 with AVX-512.
+const WHOLE: usize = 8;
+
+/// `scale * g + shift`.
+#[derive(Clone, Copy)]
+pub(super) struct Affine {
+    pub scale: f32,
+    pub shift: f32,
 }
 
 /// Moves the rows listed.
@@ -73,23 +87,38 @@ pub(super) trait Moves<V, W> {
 unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width: usize, rows: &[u32], step: AdamStep) {
     let mut noise = state.seed();
     let mut moves = state.moves::<V>(width, step);
+    let affine = moves.gradient();
     let ahead = rows_ahead(width, R::BYTES);
     ask_first::<V>(rows, ahead, width, |at, vector| moves.prefetch(at, vector));
+    if V::BLOCK == WHOLE && width == WHOLE * V::LANES {
+        for visit in with_next(rows, ahead, WHOLE * V::LANES) {
+            let gradient: [V; WHOLE] = gradients.block(visit.i, moves.weights(visit.row), 0, affine);
+            moves.whole(visit, gradient, noise);
+            noise = further(noise, WHOLE * V::LANES);
+        }
+        return;
+    }
     for visit in with_next(rows, ahead, width) {
         let Visit { i, row, .. } = visit;
         by_blocks!(V, width, |N, at| {
-            let gradient: [V; N] = gradients.block(i, moves.weights(row + at), at);
-            moves.block(visit, at, gradient, noise.wrapping_add(GOLDEN.wrapping_mul(at as u32)));
+            let gradient: [V; N] = gradients.block(i, moves.weights(row + at), at, affine);
+            moves.block(visit, at, gradient, further(noise, at));
         });
         moves.row(visit, noise);
-        noise = noise.wrapping_add(GOLDEN.wrapping_mul(width as u32));
+        noise = further(noise, width);
     }
 }
 
 /// Where the gradients of rows come from.
 trait Gradients {
     /// The `i`-th row's, in the block of vectors from column `at` on, whose weights lie at `w`.
-    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N];
+    unsafe fn block<V: Vector, W: Element, const N: usize>(
+        &self,
+        i: usize,
+        w: *const W,
+        at: usize,
+        affine: Affine,
+    ) -> [V; N];
 }
 
 /// They lie ready, row after row.
@@ -100,8 +129,18 @@ struct Listed {
 
 impl Gradients for Listed {
     #[inline(always)]
-    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, _w: *const W, at: usize) -> [V; N] {
-        load_block(self.gradients.add(i * self.width + at))
+    unsafe fn block<V: Vector, W: Element, const N: usize>(
+        &self,
+        i: usize,
+        _w: *const W,
+        at: usize,
+        affine: Affine,
+    ) -> [V; N] {
+        let mut gradient: [V; N] = load_block(self.gradients.add(i * self.width + at));
+        for g in &mut gradient {
+            *g = V::splat(affine.scale).mul_add(*g, V::splat(affine.shift));
+        }
+        gradient
     }
 }
 
@@ -118,15 +157,21 @@ impl<const DX: bool> Gradients for Paired<'_, DX> {
     /// The block stays in registers while the columns pass, and so do the weights: these and the moments are read once
     /// and written once.
     #[inline(always)]
-    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N] {
+    unsafe fn block<V: Vector, W: Element, const N: usize>(
+        &self,
+        i: usize,
+        w: *const W,
+        at: usize,
+        affine: Affine,
+    ) -> [V; N] {
         let weights: [V; N] = load_block(w);
-        let mut gradient = [V::splat(0.0); N];
+        let mut gradient = [V::splat(affine.shift); N];
         let (x, dx) = (self.x.add(at), self.dx.wrapping_add(at));
         let range = self.pairs.range(i);
         for (&column, &g) in self.pairs.columns[range.clone()].iter().zip(&self.g[range]) {
-            let (offset, g) = (column as usize * self.width, V::splat(g));
+            let (offset, scaled, g) = (column as usize * self.width, V::splat(affine.scale * g), V::splat(g));
             for (j, gradient) in gradient.iter_mut().enumerate() {
-                *gradient = g.mul_add(V::load(x.add(offset + j * V::LANES)), *gradient);
+                *gradient = scaled.mul_add(V::load(x.add(offset + j * V::LANES)), *gradient);
             }
             if DX {
                 for (j, weight) in weights.iter().enumerate() {

@@ -26,12 +26,12 @@ pub(in crate::kernels) trait Vector: Copy {
     unsafe fn gather(from: *const f32, indices: *const u32) -> Self;
     /// (m, v) from words that hold m in the upper and v in the lower half, both bf16.
     unsafe fn load_moments(from: *const u32) -> (Self, Self);
-    /// m rounded to the nearest, v up or down at random: the upper half of `noise + lane * GOLDEN` is added to what is
+    /// m rounded to the nearest, v up or down at random: the upper half of `further(noise, places + lane)` is added to what is
     /// cut off.
-    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32);
+    unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32, places: usize);
     unsafe fn load_bf16(from: *const bf16) -> Self;
-    /// Rounds up or down at random: the lower half of `noise + lane * GOLDEN` is added to what is cut off.
-    unsafe fn store_bf16(self, to: *mut bf16, noise: u32);
+    /// Rounds up or down at random: the lower half of `further(noise, places + lane)` is added to what is cut off.
+    unsafe fn store_bf16(self, to: *mut bf16, noise: u32, places: usize);
 
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
