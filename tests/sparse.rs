@@ -495,6 +495,10 @@ fn one_set_serves_the_batch_where_shared() {
     let run = active(&train("lsh-cpu", hashed));
     assert_eq!(run.mean, run.distinct);
     assert!(run.selected <= 40.0 && run.selected > 10.0);
+    for by_sample in ["retrieve = \"top-k\"", "fill = \"independent\""] {
+        let refused = refusal("lsh-cpu", &format!("shared = true\nhashed = {{ {by_sample} }}"));
+        assert!(refused.contains("by collisions"), "{refused}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Neurons from hash tables: SLIDE's selection.
 
 use super::random::{Sampler, stream};
+use super::votes::{Counter, Votes};
 use super::{ActiveSets, Counts, Marks, Neurons, Queries, Selection};
 use crate::lsh::schedule::Policy;
 use crate::lsh::{Hasher, IncrementalSimHash, LshError, LshSettings, Monitor, Rebuild, RebuildSchedule, Tables};
@@ -74,6 +75,21 @@ impl Default for HashedSettings {
     }
 }
 
+impl HashedSettings {
+    /// Whether they can elect one set for a batch: what is taken of a bucket and fills up is said by sample.
+    ///
+    /// # Errors
+    /// Says what to write instead.
+    pub fn elects(&self) -> Result<(), String> {
+        if self.retrieve == Retrieve::Union && self.fill == Fill::Off {
+            return Ok(());
+        }
+        Err("one set for a batch is elected by collisions: `hashed.retrieve` and `hashed.fill` are for sets by sample; \
+             leave them out, or write \"union\" and \"off\""
+            .into())
+    }
+}
+
 /// Marks the neurons in the buckets a query falls into.
 #[derive(Debug)]
 pub struct Lsh {
@@ -136,6 +152,36 @@ impl Lsh {
             codes.resize(hasher.tables() * hasher.probes() * rows.len(), 0);
             hasher.hash_queries(queries.x, queries.stride, rows, codes);
         });
+    }
+
+    /// Elects the `most` neurons that collide with the batch's queries most often; see [`Votes`].
+    pub fn elect(
+        &mut self,
+        queries: Queries<'_>,
+        samples: usize,
+        most: usize,
+        votes: &mut Votes,
+        elected: &mut Vec<u32>,
+    ) {
+        self.hash(queries, samples);
+        let (this, probes) = (&*self, self.hasher.probes());
+        votes.count(this.hasher.tables(), |table, Counter { votes, asked }| {
+            asked.clear();
+            for (block, codes) in this.codes.iter().enumerate() {
+                let length = BLOCK.min(samples - block * BLOCK);
+                asked.extend_from_slice(&codes[table * probes * length..][..probes * length]);
+            }
+            // Samples that ask one bucket are one visit of it.
+            asked.sort_unstable();
+            for same in asked.chunk_by(|a, b| a == b) {
+                let samples = u16::try_from(same.len()).unwrap_or(u16::MAX);
+                for &neuron in this.tables.bucket(table, same[0]) {
+                    let votes = &mut votes[neuron as usize];
+                    *votes = votes.saturating_add(samples);
+                }
+            }
+        });
+        votes.elect(most, elected);
     }
 
     /// The buckets that sample `sample` of `samples` asks in `table`.
@@ -313,5 +359,45 @@ impl Selection for Lsh {
             ("tables".into(), format!("{} of {} buckets used", occupancy.used, lsh.tables * self.hasher.buckets())),
             ("rebuilds".into(), self.schedule.rebuilds().to_string()),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neurons elected for a batch against collisions counted bucket by bucket, sample by sample; with buckets that
+    /// overflow, several probes, and a last block of queries that is not full.
+    #[test]
+    fn the_neurons_that_collide_most_are_elected() {
+        let (neurons, width, samples) = (300, 16, 2 * BLOCK + 5);
+        let value = |i: usize| (i as u32).wrapping_mul(0x9E37_79B9) as f32 / 2f32.powi(32) - 0.5;
+        let weights: Vec<f32> = (0..neurons * width).map(value).collect();
+        let x: Vec<f32> = (0..samples * width).map(|i| value(7 * i + 3)).collect();
+        let bias = vec![0.0; neurons];
+        let lsh = LshSettings { family: crate::lsh::Family::Simhash, bits: 4, tables: 7, ..LshSettings::default() };
+        for lsh in [LshSettings { capacity: 12, ..lsh.clone() }, LshSettings { probes: 3, ..lsh }] {
+            let settings = HashedSettings { lsh, ..HashedSettings::default() };
+            let mut lsh = Lsh::new(&settings, width, neurons, 5).unwrap();
+            lsh.prepare(0, Neurons { weights: (&weights).into(), bias: &bias, width, stride: width });
+            let (mut votes, mut elected) = (Votes::new(neurons), Vec::new());
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+            pool.install(|| {
+                votes.clear();
+                lsh.elect(Queries { x: &x, width, stride: width }, samples, 50, &mut votes, &mut elected);
+            });
+            let mut collisions = vec![0; neurons];
+            for sample in 0..samples {
+                for table in 0..7 {
+                    lsh.buckets(table, sample, samples).flatten().for_each(|&neuron| collisions[neuron as usize] += 1);
+                }
+            }
+            let mut expected: Vec<u32> =
+                (0..neurons as u32).filter(|&neuron| collisions[neuron as usize] > 0).collect();
+            expected.sort_by_key(|&neuron| std::cmp::Reverse(collisions[neuron as usize]));
+            expected.truncate(50);
+            expected.sort_unstable();
+            assert_eq!(elected, expected);
+        }
     }
 }

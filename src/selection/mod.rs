@@ -11,6 +11,7 @@ mod marks;
 mod random;
 mod shared;
 mod top_k;
+mod votes;
 
 pub use all::All;
 pub use lsh::{Fill, HashedSettings, Lsh, Retrieve};

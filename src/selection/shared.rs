@@ -1,11 +1,12 @@
 //! One set of active neurons for the whole batch: all its true labels, and negatives beside them.
 
 use super::random::{Sampler, stream};
-use super::{ActiveSets, Lsh, Neurons, Queries, Selection};
+use super::votes::Votes;
+use super::{Lsh, Neurons, Queries, Selection};
 use crate::data::Batch;
 use rayon::prelude::*;
 
-/// Ranges of neurons whose votes are counted as one task.
+/// Ranges of neurons that are listed as one task.
 const RANGES: usize = 16;
 
 /// Where the negatives of a shared set come from.
@@ -13,77 +14,16 @@ const RANGES: usize = 16;
 pub enum Negatives {
     /// `count` draws, with replacement.
     Random(Sampler),
-    /// The `count` neurons that the hash tables yield for most samples of the batch.
+    /// The `count` neurons that collide with the batch's samples most often in the hash tables.
     Hashed(Box<Lsh>),
-}
-
-/// Lists the `most` neurons that have most votes, the lower of equals, ascending, into `elected`; none without votes. A
-/// neuron has at most one a sample, so they are sorted by counting.
-fn elect(votes: &ActiveSets, most: usize, ballots: &mut Vec<Ballot>, elected: &mut Vec<u32>) {
-    let neurons = votes.neurons();
-    let range = neurons.div_ceil(RANGES).next_multiple_of(8);
-    ballots.resize_with(neurons.div_ceil(range), Ballot::default);
-    ballots.par_iter_mut().enumerate().for_each(|(index, ballot)| {
-        let count = range.min(neurons - index * range);
-        ballot.votes.resize(count.next_multiple_of(8), 0);
-        votes.count(index * range, &mut ballot.votes);
-        // Two counts in turns: neighbours often have as many votes, and a sum must be stored before it is loaded again.
-        for count in [&mut ballot.having, &mut ballot.odd] {
-            count.clear();
-            count.resize(votes.samples() + 1, 0);
-        }
-        for pair in ballot.votes.chunks_exact(2) {
-            ballot.having[pair[0] as usize] += 1;
-            ballot.odd[pair[1] as usize] += 1;
-        }
-        ballot.having.iter_mut().zip(&ballot.odd).for_each(|(having, odd)| *having += odd);
-        ballot.having[0] = 0;
-    });
-    // Neurons with more votes than `least` are in, and `left` of those with as many.
-    let (mut least, mut left) = (votes.samples(), most);
-    while least > 0 {
-        let having: usize = ballots.iter().map(|ballot| ballot.having[least] as usize).sum();
-        if having > left {
-            break;
-        }
-        left -= having;
-        least -= 1;
-    }
-    for ballot in &mut *ballots {
-        ballot.quota = left.min(ballot.having[least] as usize);
-        left -= ballot.quota;
-    }
-    ballots.par_iter_mut().enumerate().for_each(|(index, Ballot { votes, quota, elected, .. })| {
-        elected.clear();
-        for (neuron, &votes) in (index * range..).zip(&*votes) {
-            let within = votes as usize == least && *quota > 0;
-            *quota -= usize::from(within);
-            if votes as usize > least || within {
-                elected.push(neuron as u32);
-            }
-        }
-    });
-    elected.clear();
-    ballots.iter().for_each(|ballot| elected.extend_from_slice(&ballot.elected));
-}
-
-/// Votes of a range of neurons.
-#[derive(Debug, Default)]
-struct Ballot {
-    votes: Vec<u32>,
-    /// By number of votes: the neurons that have so many; those without are not counted.
-    having: Vec<u32>,
-    /// Work space: the same of every second neuron.
-    odd: Vec<u32>,
-    /// How many of those at the threshold are in.
-    quota: usize,
-    elected: Vec<u32>,
 }
 
 /// Chooses one active set a batch.
 #[derive(Debug)]
 pub struct SharedSelection {
     negatives: Negatives,
+    /// L.
+    total: usize,
     count: usize,
     /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
     /// is the same at every step.
@@ -96,11 +36,12 @@ pub struct SharedSelection {
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
     known: Known,
+    /// The same of the last batch of another size: an epoch's last batch is smaller.
+    other: Known,
     /// Share of training rows that carry each label; empty where it is not known.
     shares: Vec<f32>,
     seen: Vec<u64>,
-    votes: ActiveSets,
-    ballots: Vec<Ballot>,
+    votes: Votes,
     /// Neurons from the hash tables, ascending.
     hashed: Vec<u32>,
     /// Active neurons, ascending.
@@ -144,6 +85,7 @@ impl SharedSelection {
     pub fn new(negatives: Negatives, count: usize, neurons: usize, correct: bool, shares: &[f32], seed: u64) -> Self {
         Self {
             negatives,
+            total: neurons,
             count,
             floor: 0,
             at_most_labels: false,
@@ -152,9 +94,9 @@ impl SharedSelection {
             correct,
             shares: shares.to_vec(),
             known: Known::default(),
+            other: Known::default(),
             seen: vec![0; neurons.div_ceil(64)],
-            votes: ActiveSets::new(neurons),
-            ballots: Vec::new(),
+            votes: Votes::new(neurons),
             hashed: Vec::new(),
             neurons: Vec::new(),
             corrections: Vec::new(),
@@ -180,7 +122,7 @@ impl SharedSelection {
     pub fn begin(&mut self, batch: &Batch) {
         self.know(batch.len());
         if let Negatives::Hashed(_) = self.negatives {
-            self.votes.reset(batch.len());
+            self.votes.clear();
         }
         self.seen.fill(0);
         for &label in &batch.labels {
@@ -190,7 +132,7 @@ impl SharedSelection {
     }
 
     /// Chooses the active neurons of the batch begun.
-    pub fn choose(&mut self, step: u64, queries: Queries<'_>, neurons: Neurons<'_>) {
+    pub fn choose(&mut self, step: u64, queries: Queries<'_>) {
         let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
         match &mut self.negatives {
             Negatives::Random(sampler) => {
@@ -200,9 +142,8 @@ impl SharedSelection {
                 }
             }
             Negatives::Hashed(lsh) => {
-                lsh.select(step, queries, neurons, &mut self.votes);
                 let most = self.count.min(self.most.saturating_sub(self.labels));
-                elect(&self.votes, most, &mut self.ballots, &mut self.hashed);
+                lsh.elect(queries, self.known.samples, most, &mut self.votes, &mut self.hashed);
                 self.hashed.iter().for_each(|&neuron| mark(neuron));
             }
         }
@@ -241,6 +182,9 @@ impl SharedSelection {
 
     /// Works out what depends on the batch's size alone, when that changes.
     fn know(&mut self, samples: usize) {
+        if self.known.samples != samples {
+            std::mem::swap(&mut self.known, &mut self.other);
+        }
         if self.known.samples == samples {
             return;
         }
@@ -255,11 +199,8 @@ impl SharedSelection {
             Negatives::Hashed(_) => 0.0,
         };
         let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
-        let corrections = if self.correct {
-            (0..self.votes.neurons() as u32).into_par_iter().map(correction).collect()
-        } else {
-            vec![]
-        };
+        let corrections =
+            if self.correct { (0..self.total as u32).into_par_iter().map(correction).collect() } else { vec![] };
         self.known = Known { samples, count, corrections };
     }
 
@@ -277,6 +218,7 @@ impl SharedSelection {
             Negatives::Random(_) => 0,
             Negatives::Hashed(lsh) => lsh.bytes(),
         };
-        tables + (8 * (self.seen.len() + self.neurons.capacity()) + 4 * self.known.corrections.len()) as u64
+        let corrections = self.known.corrections.len() + self.other.corrections.len();
+        tables + self.votes.bytes() + (8 * (self.seen.len() + self.neurons.capacity()) + 4 * corrections) as u64
     }
 }

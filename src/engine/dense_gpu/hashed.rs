@@ -1,13 +1,12 @@
 //! The host's part of `lsh-gpu`: hash tables over the output neurons, and which neurons a batch finds in them.
 //!
-//! Every step the hidden activations come down (B x H floats), the host hashes them, and the neurons that the tables
-//! yield for most samples join the batch's true labels in the set that the device then fetches, computes and updates.
+//! Every step the hidden activations come down (B x H floats), the host hashes them, and the neurons that collide with
+//! them most often join the batch's true labels in the set that the device then fetches, computes and updates.
 //! The activations are those of this very step, so the device waits for the host in between: one round trip a step.
 //! Tables are built from output weights brought down whenever a rebuild is due (L x H floats).
 
 use crate::data::Batch;
 use crate::engine::{EngineError, EngineSettings};
-use crate::kernels::weights::Weights;
 use crate::selection::{HashedSettings, Lsh, Negatives, Neurons, Queries, SharedSelection};
 
 /// Tables and the set of the step.
@@ -29,8 +28,9 @@ impl Hashed {
     pub fn new(options: &HashedSettings, settings: &EngineSettings, size: usize) -> Result<Self, EngineError> {
         let (labels, seed) = (settings.shape.labels, settings.seed);
         let width = settings.shape.hidden.last().copied().unwrap_or(settings.shape.inputs);
-        let lsh = Lsh::new(options, width, labels, seed)
-            .map_err(|error| EngineError::Settings(format!("lsh-gpu: {error}")))?;
+        let refuse = |error: String| EngineError::Settings(format!("lsh-gpu: {error}"));
+        options.elects().map_err(refuse)?;
+        let lsh = Lsh::new(options, width, labels, seed).map_err(|error| refuse(error.to_string()))?;
         let mut selection = SharedSelection::new(Negatives::Hashed(lsh.into()), size, labels, false, &[], seed);
         selection.most = size;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.max(1)).build();
@@ -53,10 +53,9 @@ impl Hashed {
     /// The labels of `batch` and what its activations `x` (`stride` floats a sample) find, ascending.
     pub fn choose(&mut self, step: u64, batch: &Batch, x: &[f32], stride: usize) -> &[u32] {
         let queries = Queries { x, width: self.width, stride };
-        let neurons = Neurons { weights: Weights::F32(&[]), bias: &self.bias, width: self.width, stride: self.width };
         self.pool.install(|| {
             self.selection.begin(batch);
-            self.selection.choose(step, queries, neurons);
+            self.selection.choose(step, queries);
         });
         &self.selection.neurons
     }

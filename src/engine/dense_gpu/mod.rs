@@ -78,8 +78,8 @@ fn construct(settings: &EngineSettings) -> Result<DenseGpu, EngineError> {
     Ok(engine)
 }
 
-/// Builds `lsh-gpu`: softmax over a set of neurons shared by the batch (its true labels, what hash tables on the host
-/// yield for most samples, and uniform ones where that is too little), fetched, computed and updated on the device.
+/// Builds `lsh-gpu`: softmax over a set of neurons shared by the batch (its true labels, what collides
+/// with the batch most often in hash tables on the host, and uniform ones where that is too little), fetched, computed and updated on the device.
 ///
 /// What it pays that `dense-gpu` does not: the device waits while hidden activations go to the host and are hashed
 /// there, every step; output weights go to the host at every rebuild. Both are within the device clock, as `select`

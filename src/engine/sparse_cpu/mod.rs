@@ -218,10 +218,7 @@ impl Net {
             clock.lap(Phase::Rebuild);
         }
         let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
-        rayon::join(
-            || selection.choose(step, queries, layer.neurons()),
-            || shared.take_inputs(batch, x, layer.weights.stride),
-        );
+        rayon::join(|| selection.choose(step, queries), || shared.take_inputs(batch, x, layer.weights.stride));
         clock.lap(Phase::Select);
         let SharedSelection { neurons, corrections, .. } = selection;
         let loss = shared.forward(&layer.weights, &layer.bias, neurons, corrections, targets);

@@ -24,7 +24,8 @@ pub struct Options {
     pub output: Output,
     /// Neurons chosen a sample by `uniform`, `frequency` and `top-k`, beside the true labels.
     pub count: usize,
-    /// One active set for the whole batch (its labels and `count` further neurons) instead of one a sample.
+    /// One active set for the whole batch (its labels and `count` further neurons; from hash tables, those that collide
+    /// with its samples most often) instead of one a sample.
     pub shared: bool,
     /// With `shared` and random neurons: more than `count` of them where the set would hold fewer neurons than this, the
     /// labels that a batch is expected to bring included.
@@ -210,7 +211,10 @@ impl Options {
         }
         let count = neurons.bias.len();
         let negatives = match self.output {
-            Output::Lsh => Negatives::Hashed(Box::new(lsh(&self.hashed, neurons, settings.seed)?)),
+            Output::Lsh => {
+                self.hashed.elects().map_err(EngineError::Settings)?;
+                Negatives::Hashed(Box::new(lsh(&self.hashed, neurons, settings.seed)?))
+            }
             Output::Uniform | Output::Frequency | Output::LogUniform => {
                 Negatives::Random(sampler(self.output, settings, count)?)
             }
