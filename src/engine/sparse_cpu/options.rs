@@ -153,6 +153,9 @@ impl Options {
         if options.shared && options.sums != Sums::Deterministic {
             return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
         }
+        if options.shared && output == Output::Lsh {
+            options.hashed.elects().map_err(refuse)?;
+        }
         let by_frequency = [Output::Frequency, Output::LogUniform];
         if options.hidden.as_ref().is_some_and(|hidden| by_frequency.contains(&hidden.selection)) {
             return Err(refuse("hidden.selection by frequency: hidden neurons have no label frequency".into()));
@@ -211,10 +214,7 @@ impl Options {
         }
         let count = neurons.bias.len();
         let negatives = match self.output {
-            Output::Lsh => {
-                self.hashed.elects().map_err(EngineError::Settings)?;
-                Negatives::Hashed(Box::new(lsh(&self.hashed, neurons, settings.seed)?))
-            }
+            Output::Lsh => Negatives::Hashed(Box::new(lsh(&self.hashed, neurons, settings.seed)?)),
             Output::Uniform | Output::Frequency | Output::LogUniform => {
                 Negatives::Random(sampler(self.output, settings, count)?)
             }

@@ -26,7 +26,9 @@ use crate::kernels::weights::Weights;
 use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use serde::Deserialize;
+use std::ops::Range;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Rows of a chunk: what a thread works on stays in its L2 cache. Long chunks cost less (the input's gradient is summed
 /// in one pass over each), where enough of them are left for all threads; it is the set that decides, not the number
@@ -39,6 +41,29 @@ fn chunk_rows(active: usize) -> usize {
 /// Groups of neighbouring chunks, each of which sums the gradient of the layer's input in one place. Their number does
 /// not follow that of the threads, so neither do the sums.
 const GROUPS: usize = 32;
+
+/// So many chunks in groups; the last groups are the smaller ones, so that threads end together.
+fn groups(chunks: usize) -> Vec<Range<usize>> {
+    let most = chunks.div_ceil(GROUPS).max(1);
+    let mut groups = Vec::with_capacity(2 * GROUPS);
+    let mut first = 0;
+    while first < chunks {
+        let size = most.min((chunks - first) / 4).max(1);
+        groups.push(first..first + size);
+        first += size;
+    }
+    groups
+}
+
+/// Runs the tasks in rising order, each on the thread that is free first.
+fn in_turn(tasks: usize, run: impl Fn(usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
+        while let Some(task) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&task| task < tasks) {
+            run(task);
+        }
+    });
+}
 
 /// What the products of a shared step are computed in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -210,23 +235,24 @@ impl Shared {
     /// Backward pass and optimiser step on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
     pub fn update(&mut self, weights: &mut Matrix, bias: &mut Bias, dx: &mut [f32], step: &Update) {
         let (samples, stride) = (self.inputs.samples, weights.stride);
-        let per_group = self.chunks.len().div_ceil(GROUPS).max(1);
-        let groups = self.chunks.len().div_ceil(per_group);
+        let groups = groups(self.chunks.len());
         let mut partials = std::mem::take(&mut self.partials);
-        partials.resize(groups * samples * stride, 0.0);
+        partials.resize(groups.len() * samples * stride, 0.0);
         let shards = weights.shards();
         let (b, bm, bv) = (Shards::new(&mut bias.b), Shards::new(&mut bias.m), Shards::new(&mut bias.v));
+        let sums = Shards::new(&mut partials);
         let this = &*self;
-        this.chunks.par_chunks(per_group).zip(partials.par_chunks_mut(samples * stride)).enumerate().for_each(
-            |(group, (chunks, dx))| {
-                let scratch = &mut *of_thread(&this.scratch);
-                for (i, chunk) in chunks.iter().enumerate() {
-                    this.delta(chunk, group * per_group + i, scratch);
-                    chunk.gradients(&this.inputs, this.products, scratch, dx, i > 0);
-                    chunk.step(&shards, [&b, &bm, &bv], scratch, stride, step);
-                }
-            },
-        );
+        in_turn(groups.len(), |group| {
+            let scratch = &mut *of_thread(&this.scratch);
+            // SAFETY: every group is run once, and has sums of its own.
+            let dx = unsafe { sums.take(group * samples * stride..(group + 1) * samples * stride) };
+            for index in groups[group].clone() {
+                let chunk = &this.chunks[index];
+                this.delta(chunk, index, scratch);
+                chunk.gradients(&this.inputs, this.products, scratch, dx, index > groups[group].start);
+                chunk.step(&shards, [&b, &bm, &bv], scratch, stride, step);
+            }
+        });
         dx.par_chunks_mut(stride).enumerate().for_each(|(sample, dx)| {
             dx.fill(0.0);
             for partial in partials.chunks_exact(samples * stride) {
