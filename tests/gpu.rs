@@ -263,10 +263,6 @@ fn hashed_sets_hold_the_neurons_of_large_logits() {
     let training = Training { batch: 8, ..Training::default() };
     let mut settings = settings(&shape, &training);
     settings.options = hashed(0.1);
-    // Those found in most tables, as many as there is room for beside the labels.
-    let tables = settings.options["hashed"].as_table_mut().unwrap();
-    tables.insert("retrieve".into(), "top-k".into());
-    tables.insert("limit".into(), 53.into());
     settings.options.insert("max-binding-bytes".into(), 70_000.into());
     let Some(mut engine) = built(dense_gpu::build_lsh, &settings) else { return };
     assert_eq!(engine.describe().name, "lsh-gpu");
