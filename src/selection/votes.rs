@@ -1,8 +1,9 @@
 //! The neurons that collide with a batch most often: top-k by collision count (SLIDE, section 4.1), the samples of the
 //! batch being one query. Every table in which a neuron shares the bucket of a sample is a vote.
 //!
-//! A bucket that many samples ask is read once. (To count a sample once, in however many tables it finds a neuron, costs a
-//! bit for every neuron and sample, and half as much again for the choice; training comes out the same.)
+//! A bucket that many samples ask is read once. (To count a sample once, in however many tables it finds a neuron, takes
+//! a bit for every neuron and sample and half as much time again. Step for step training was as good either way on `moby`
+//! and `webster` and ended 0.003 higher that way on `arxiv-authors`; by the clock, this one is sooner on all three.)
 
 use rayon::prelude::*;
 use std::sync::Mutex;
