@@ -169,7 +169,7 @@ pub(super) unsafe fn gather_rows<V: Vector>(w: &[f32], width: usize, rows: &[u32
         for j in 0..width / V::LANES {
             prefetch_vector::<V, f32>(w.wrapping_add(next), j);
         }
-        // A call of the C library's copy: vectors of our own reached 60 % of the bandwidth where this reaches 82.
+        // A call of the C library's copy: vectors of our own took a third more time.
         w.add(row).copy_to_nonoverlapping(out.as_mut_ptr().add(i * width), width);
     }
 }
