@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use slidebench::kernels::gemm::Product;
 use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
-use slidebench::kernels::roofline::{Probes, thread_seconds};
+use slidebench::kernels::roofline::{AHEAD, Probes, thread_seconds};
 use slidebench::kernels::row_wise::RowWiseRows;
 use slidebench::kernels::weights::Bf16Rows;
 use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
@@ -327,9 +327,6 @@ const ROW_KERNELS: [RowKernel; 13] = [
         },
     },
 ];
-
-/// How far ahead the probe asks for rows.
-const AHEAD: [usize; 3] = [0, 32, 64];
 
 /// Prints what share of this machine's random-row bandwidth each row kernel reaches: kernel and probe take turns, so that a
 /// disturbance meets both, on tables of the kernel's and on rows that neither has met since all others were; medians, of

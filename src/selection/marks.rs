@@ -101,11 +101,6 @@ impl ActiveSets {
         8 * self.groups.iter().map(Vec::capacity).sum::<usize>() as u64
     }
 
-    /// Neurons there are, active or not.
-    pub fn neurons(&self) -> usize {
-        self.neurons
-    }
-
     /// B.
     pub fn samples(&self) -> usize {
         self.samples
@@ -147,7 +142,7 @@ impl ActiveSets {
 
     /// Writes of how many samples each neuron from `first` (a multiple of 8) on is active; as many neurons as `counts` has
     /// room for, a multiple of 8.
-    pub fn count(&self, first: usize, counts: &mut [u32]) {
+    fn count(&self, first: usize, counts: &mut [u32]) {
         assert!(first.is_multiple_of(8) && counts.len().is_multiple_of(8));
         // Groups whose counts fit a byte, and words at a time.
         const GROUPS: usize = u8::MAX as usize / GROUP;

@@ -22,8 +22,6 @@ pub enum Negatives {
 #[derive(Debug)]
 pub struct SharedSelection {
     negatives: Negatives,
-    /// L.
-    total: usize,
     count: usize,
     /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
     /// is the same at every step.
@@ -85,7 +83,6 @@ impl SharedSelection {
     pub fn new(negatives: Negatives, count: usize, neurons: usize, correct: bool, shares: &[f32], seed: u64) -> Self {
         Self {
             negatives,
-            total: neurons,
             count,
             floor: 0,
             at_most_labels: false,
@@ -199,8 +196,11 @@ impl SharedSelection {
             Negatives::Hashed(_) => 0.0,
         };
         let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
-        let corrections =
-            if self.correct { (0..self.total as u32).into_par_iter().map(correction).collect() } else { vec![] };
+        let corrections = if self.correct {
+            (0..self.votes.neurons as u32).into_par_iter().map(correction).collect()
+        } else {
+            vec![]
+        };
         self.known = Known { samples, count, corrections };
     }
 

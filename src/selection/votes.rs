@@ -14,7 +14,8 @@ const RANGES: usize = 16;
 /// Counts votes and elects.
 #[derive(Debug, Default)]
 pub struct Votes {
-    neurons: usize,
+    /// L.
+    pub neurons: usize,
     /// One a thread: who counts what does not matter to the sums.
     counters: Vec<Mutex<Counter>>,
     ballots: Vec<Ballot>,

@@ -14,8 +14,6 @@ use crate::selection::{HashedSettings, Lsh, Negatives, Neurons, Queries, SharedS
 pub(super) struct Hashed {
     selection: SharedSelection,
     pool: rayon::ThreadPool,
-    /// Output biases as of the last rebuild.
-    bias: Vec<f32>,
     /// H of the last hidden layer.
     width: usize,
 }
@@ -35,7 +33,7 @@ impl Hashed {
         selection.most = size;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.max(1)).build();
         let pool = pool.map_err(|error| EngineError::Failed(format!("lsh-gpu: no threads: {error}")))?;
-        Ok(Self { selection, pool, bias: vec![0.0; labels], width })
+        Ok(Self { selection, pool, width })
     }
 
     /// Whether the tables want to see the weights before step `step` (from 0).
@@ -44,9 +42,8 @@ impl Hashed {
     }
 
     /// Rebuilds the tables from `weights` (L x H) if they are due.
-    pub fn rebuild(&mut self, step: u64, weights: &[f32], bias: Vec<f32>) {
-        self.bias = bias;
-        let neurons = Neurons { weights: weights.into(), bias: &self.bias, width: self.width, stride: self.width };
+    pub fn rebuild(&mut self, step: u64, weights: &[f32], bias: &[f32]) {
+        let neurons = Neurons { weights: weights.into(), bias, width: self.width, stride: self.width };
         self.pool.install(|| self.selection.prepare(step, neurons));
     }
 
@@ -66,6 +63,6 @@ impl Hashed {
 
     /// Bytes of host memory held.
     pub fn bytes(&self) -> u64 {
-        self.selection.bytes() + 4 * self.bias.len() as u64
+        self.selection.bytes()
     }
 }

@@ -275,7 +275,7 @@ impl DenseGpu {
             for part in &output.biases {
                 bias.extend(part.download(&self.gpu)?);
             }
-            hashed.rebuild(self.time, &output.weights.download(&self.gpu)?, bias);
+            hashed.rebuild(self.time, &output.weights.download(&self.gpu)?, &bias);
         }
         let rebuild = started.elapsed();
 

@@ -38,8 +38,8 @@ fn chunk_rows(active: usize) -> usize {
     if active >= GROUPS * LONG { LONG } else { LONG / 2 }
 }
 
-/// Groups of neighbouring chunks, each of which sums the gradient of the layer's input in one place. Their number does
-/// not follow that of the threads, so neither do the sums.
+/// About so many groups of neighbouring chunks, each of which sums the gradient of the layer's input in one place. Their
+/// number does not follow that of the threads, so neither do the sums.
 const GROUPS: usize = 32;
 
 /// So many chunks in groups; the last groups are the smaller ones, so that threads end together.

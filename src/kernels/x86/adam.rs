@@ -4,7 +4,7 @@
 
 use super::rows::{Visit, unrolled};
 use super::storage::{AdamState, State};
-use super::updates::{Affine, Moves, Rows};
+use super::updates::{Form, Moves, Rows};
 use super::vector::Vector;
 use crate::kernels::SHIFT;
 use crate::kernels::portable::rest2;
@@ -57,9 +57,15 @@ impl<R: AdamState> Rows for R {
     type Moves<V: Vector> = ByAdam<V, R::State>;
     const BYTES: usize = R::State::BYTES;
 
+    /// As [`Adam::shifted`].
+    #[inline(always)]
+    fn form(step: AdamStep) -> Form {
+        Form { scale: 1.0 - step.beta1, shift: SHIFT }
+    }
+
     #[inline(always)]
     unsafe fn moves<V: Vector>(self, _width: usize, step: AdamStep) -> ByAdam<V, R::State> {
-        ByAdam { state: self.state(), adam: Adam::new(step), scale: 1.0 - step.beta1 }
+        ByAdam { state: self.state(), adam: Adam::new(step) }
     }
 }
 
@@ -67,18 +73,12 @@ impl<R: AdamState> Rows for R {
 pub(super) struct ByAdam<V, S> {
     state: S,
     adam: Adam<V>,
-    scale: f32,
 }
 
 impl<V: Vector, S: State> Moves<V, S::Weight> for ByAdam<V, S> {
     #[inline(always)]
     fn weights(&self, at: usize) -> *const S::Weight {
         self.state.wrapping_add(at).weights()
-    }
-
-    #[inline(always)]
-    fn gradient(&self) -> Affine {
-        Affine { scale: self.scale, shift: SHIFT }
     }
 
     #[inline(always)]
@@ -100,9 +100,4 @@ impl<V: Vector, S: State> Moves<V, S::Weight> for ByAdam<V, S> {
 
     #[inline(always)]
     unsafe fn row(&mut self, _visit: Visit, _noise: u32) {}
-
-    #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32) {
-        self.block(visit, 0, gradient, noise);
-    }
 }

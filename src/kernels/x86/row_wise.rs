@@ -4,7 +4,7 @@
 
 use super::rows::{Visit, unrolled};
 use super::storage::{Element, prefetch_vector};
-use super::updates::{Affine, Moves, Rows};
+use super::updates::{Form, Moves, Rows};
 use super::vector::{Vector, prefetch};
 use crate::kernels::row_wise::{RowWiseRows, rate};
 use crate::kernels::weights::Weight;
@@ -13,6 +13,11 @@ use crate::network::AdamStep;
 impl<'a, W: Weight + Element> Rows for RowWiseRows<'a, W> {
     type Moves<V: Vector> = RowWise<'a, V, W>;
     const BYTES: usize = size_of::<W>();
+
+    #[inline(always)]
+    fn form(_step: AdamStep) -> Form {
+        Form { scale: 1.0, shift: 0.0 }
+    }
 
     #[inline(always)]
     unsafe fn moves<V: Vector>(self, width: usize, step: AdamStep) -> RowWise<'a, V, W> {
@@ -38,17 +43,21 @@ impl<V: Vector, W: Weight + Element> RowWise<'_, V, W> {
         prefetch(v.wrapping_add(visit.next / self.width).cast());
         V::splat(-rate(&mut *v.add(visit.row / self.width), squares, self.rows.columns, self.step))
     }
+
+    /// Moves the `vector`-th vector of the row visited.
+    #[inline(always)]
+    unsafe fn vector(&mut self, visit: Visit, vector: usize, gradient: V, rate: V, noise: u32) {
+        let (w, at) = (self.rows.w.as_mut_ptr(), vector * V::LANES);
+        prefetch_vector::<V, W>(w.wrapping_add(visit.next), vector);
+        let w = w.add(visit.row + at);
+        W::store(w, rate.mul_add(gradient, W::load(w)), noise, at);
+    }
 }
 
 impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
     #[inline(always)]
     fn weights(&self, at: usize) -> *const W {
         self.rows.w.as_ptr().wrapping_add(at)
-    }
-
-    #[inline(always)]
-    fn gradient(&self) -> Affine {
-        Affine { scale: 1.0, shift: 0.0 }
     }
 
     #[inline(always)]
@@ -67,13 +76,10 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
 
     #[inline(always)]
     unsafe fn row(&mut self, visit: Visit, noise: u32) {
-        let w = self.rows.w.as_mut_ptr();
         let rate = self.rate(visit, self.squares.sum());
         for j in 0..self.width / V::LANES {
-            prefetch_vector::<V, W>(w.wrapping_add(visit.next), j);
-            let at = j * V::LANES;
-            let (w, gradient) = (w.add(visit.row + at), V::load(self.gradient.as_ptr().add(at)));
-            W::store(w, rate.mul_add(gradient, W::load(w)), noise, at);
+            let gradient = V::load(self.gradient.as_ptr().add(j * V::LANES));
+            self.vector(visit, j, gradient, rate, noise);
         }
         self.squares = V::splat(0.0);
     }
@@ -85,13 +91,7 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
         for (j, g) in gradient.iter().enumerate() {
             squares[j % 2] = g.mul_add(*g, squares[j % 2]);
         }
-        let w = self.rows.w.as_mut_ptr();
         let rate = self.rate(visit, squares[0].add(squares[1]).sum());
-        unrolled!(N, |j| {
-            prefetch_vector::<V, W>(w.wrapping_add(visit.next), j);
-            let at = j * V::LANES;
-            let w = w.add(visit.row + at);
-            W::store(w, rate.mul_add(gradient[j], W::load(w)), noise, at);
-        });
+        unrolled!(N, |j| self.vector(visit, j, gradient[j], rate, noise));
     }
 }

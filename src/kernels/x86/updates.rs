@@ -19,7 +19,8 @@ pub(super) unsafe fn row_adam<V: Vector, R: Rows>(
 ) {
     check::rows(rows, width, state.checked_len(width));
     assert_eq!(gradients.len(), rows.len() * width);
-    update::<V, R>(state, Listed { gradients: gradients.as_ptr(), width }, width, rows, step);
+    let gradients = Listed { gradients: gradients.as_ptr(), width, form: R::form(step) };
+    update::<V, R>(state, gradients, width, rows, step);
 }
 
 #[inline(always)]
@@ -35,14 +36,15 @@ pub(super) unsafe fn pair_update<V: Vector, R: Rows>(
     if !check::pairs(pairs, width, state.checked_len(width), x.len(), g.len()) {
         return;
     }
+    let form = R::form(step);
     match dx {
         Some(dx) => {
             assert_eq!(dx.len(), x.len());
-            let gradients = Paired::<true> { pairs, g, x: x.as_ptr(), dx: dx.as_mut_ptr(), width };
+            let gradients = Paired::<true> { pairs, g, x: x.as_ptr(), dx: dx.as_mut_ptr(), width, form };
             update::<V, R>(state, gradients, width, pairs.rows, step);
         }
         None => {
-            let gradients = Paired::<false> { pairs, g, x: x.as_ptr(), dx: std::ptr::null_mut(), width };
+            let gradients = Paired::<false> { pairs, g, x: x.as_ptr(), dx: std::ptr::null_mut(), width, form };
             update::<V, R>(state, gradients, width, pairs.rows, step);
         }
     }
@@ -54,14 +56,14 @@ pub(super) trait Rows: portable::Rows<Weight: Element> {
     /// Bytes of a weight and of what is remembered of it alone.
     const BYTES: usize;
 
+    /// How [`Moves`] take gradients.
+    fn form(step: AdamStep) -> Form;
     unsafe fn moves<V: Vector>(self, width: usize, step: AdamStep) -> Self::Moves<V>;
 }
 
 /// How rows move: block by block, or each as a whole once its gradient is complete.
 pub(super) trait Moves<V, W> {
     fn weights(&self, at: usize) -> *const W;
-    /// How [`Self::block`] takes the gradient.
-    fn gradient(&self) -> Affine;
     /// Prefetches the `vector`-th vector of the row that starts at `row`.
     fn prefetch(&self, row: usize, vector: usize);
     /// Takes the gradient of the block from column `at` on, whose first lane is rounded with `noise`.
@@ -69,15 +71,19 @@ pub(super) trait Moves<V, W> {
     /// Ends the row, whose first lane is rounded with `noise`.
     unsafe fn row(&mut self, visit: Visit, noise: u32);
     /// Moves a row that is a single block.
-    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32);
+    #[inline(always)]
+    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32) {
+        self.block(visit, 0, gradient, noise);
+        self.row(visit, noise);
+    }
 }
 
 /// Vectors of a row that is a single block: the common width of 128 with AVX-512.
 const WHOLE: usize = 8;
 
-/// `scale * g + shift`.
+/// A gradient g as `scale * g + shift`.
 #[derive(Clone, Copy)]
-pub(super) struct Affine {
+pub(super) struct Form {
     pub scale: f32,
     pub shift: f32,
 }
@@ -87,12 +93,11 @@ pub(super) struct Affine {
 unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width: usize, rows: &[u32], step: AdamStep) {
     let mut noise = state.seed();
     let mut moves = state.moves::<V>(width, step);
-    let affine = moves.gradient();
     let ahead = rows_ahead(width, R::BYTES);
     ask_first::<V>(rows, ahead, width, |at, vector| moves.prefetch(at, vector));
     if V::BLOCK == WHOLE && width == WHOLE * V::LANES {
         for visit in with_next(rows, ahead, WHOLE * V::LANES) {
-            let gradient: [V; WHOLE] = gradients.block(visit.i, moves.weights(visit.row), 0, affine);
+            let gradient: [V; WHOLE] = gradients.block(visit.i, moves.weights(visit.row), 0);
             moves.whole(visit, gradient, noise);
             noise = further(noise, WHOLE * V::LANES);
         }
@@ -101,7 +106,7 @@ unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width:
     for visit in with_next(rows, ahead, width) {
         let Visit { i, row, .. } = visit;
         by_blocks!(V, width, |N, at| {
-            let gradient: [V; N] = gradients.block(i, moves.weights(row + at), at, affine);
+            let gradient: [V; N] = gradients.block(i, moves.weights(row + at), at);
             moves.block(visit, at, gradient, further(noise, at));
         });
         moves.row(visit, noise);
@@ -112,33 +117,22 @@ unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width:
 /// Where the gradients of rows come from.
 trait Gradients {
     /// The `i`-th row's, in the block of vectors from column `at` on, whose weights lie at `w`.
-    unsafe fn block<V: Vector, W: Element, const N: usize>(
-        &self,
-        i: usize,
-        w: *const W,
-        at: usize,
-        affine: Affine,
-    ) -> [V; N];
+    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N];
 }
 
 /// They lie ready, row after row.
 struct Listed {
     gradients: *const f32,
     width: usize,
+    form: Form,
 }
 
 impl Gradients for Listed {
     #[inline(always)]
-    unsafe fn block<V: Vector, W: Element, const N: usize>(
-        &self,
-        i: usize,
-        _w: *const W,
-        at: usize,
-        affine: Affine,
-    ) -> [V; N] {
+    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, _w: *const W, at: usize) -> [V; N] {
         let mut gradient: [V; N] = load_block(self.gradients.add(i * self.width + at));
         for g in &mut gradient {
-            *g = V::splat(affine.scale).mul_add(*g, V::splat(affine.shift));
+            *g = V::splat(self.form.scale).mul_add(*g, V::splat(self.form.shift));
         }
         gradient
     }
@@ -151,25 +145,20 @@ struct Paired<'a, const DX: bool> {
     x: *const f32,
     dx: *mut f32,
     width: usize,
+    form: Form,
 }
 
 impl<const DX: bool> Gradients for Paired<'_, DX> {
     /// The block stays in registers while the columns pass, and so do the weights: these and the moments are read once
     /// and written once.
     #[inline(always)]
-    unsafe fn block<V: Vector, W: Element, const N: usize>(
-        &self,
-        i: usize,
-        w: *const W,
-        at: usize,
-        affine: Affine,
-    ) -> [V; N] {
+    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N] {
         let weights: [V; N] = load_block(w);
-        let mut gradient = [V::splat(affine.shift); N];
+        let mut gradient = [V::splat(self.form.shift); N];
         let (x, dx) = (self.x.add(at), self.dx.wrapping_add(at));
         let range = self.pairs.range(i);
         for (&column, &g) in self.pairs.columns[range.clone()].iter().zip(&self.g[range]) {
-            let (offset, scaled, g) = (column as usize * self.width, V::splat(affine.scale * g), V::splat(g));
+            let (offset, scaled, g) = (column as usize * self.width, V::splat(self.form.scale * g), V::splat(g));
             for (j, gradient) in gradient.iter_mut().enumerate() {
                 *gradient = scaled.mul_add(V::load(x.add(offset + j * V::LANES)), *gradient);
             }
