@@ -87,13 +87,13 @@ impl<V: Vector, S: State> Moves<V, S::Weight> for ByAdam<V, S> {
     }
 
     #[inline(always)]
-    unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, gradient: [V; N], noise: u32) {
-        let (state, ahead) = (self.state.wrapping_add(visit.row + at), self.state.wrapping_add(visit.next + at));
+    unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, w: [V; N], gradient: [V; N], noise: u32) {
+        let [state, ahead] = [visit.row, visit.next].map(|row| self.state.wrapping_add(row + at).in_registers());
         unrolled!(N, |j| {
             ahead.prefetch::<V>(j);
             let state = state.wrapping_add(j * V::LANES);
-            let (w, m, v) = state.load();
-            let (w, m, v) = self.adam.apply(w, m, v, gradient[j]);
+            let (m, v) = state.moments();
+            let (w, m, v) = self.adam.apply(w[j], m, v, gradient[j]);
             state.store(w, m, v, noise, j * V::LANES);
         });
     }

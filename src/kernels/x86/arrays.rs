@@ -122,8 +122,8 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
     let mut i = 0;
     while i + V::LANES <= n {
         let at = state.wrapping_add(i);
-        let (w, m, v) = at.load::<V>();
-        let (w, m, v) = adam.apply(w, m, v, adam.shifted(V::load(g.add(i))));
+        let (m, v) = at.moments::<V>();
+        let (w, m, v) = adam.apply(V::load(at.w), m, v, adam.shifted(V::load(g.add(i))));
         at.store(w, m, v, 0, 0);
         i += V::LANES;
     }

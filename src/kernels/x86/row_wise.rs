@@ -46,11 +46,10 @@ impl<V: Vector, W: Weight + Element> RowWise<'_, V, W> {
 
     /// Moves the `vector`-th vector of the row visited.
     #[inline(always)]
-    unsafe fn vector(&mut self, visit: Visit, vector: usize, gradient: V, rate: V, noise: u32) {
-        let (w, at) = (self.rows.w.as_mut_ptr(), vector * V::LANES);
-        prefetch_vector::<V, W>(w.wrapping_add(visit.next), vector);
-        let w = w.add(visit.row + at);
-        W::store(w, rate.mul_add(gradient, W::load(w)), noise, at);
+    unsafe fn vector(&mut self, visit: Visit, vector: usize, w: V, gradient: V, rate: V, noise: u32) {
+        let (table, at) = (self.rows.w.as_mut_ptr(), vector * V::LANES);
+        prefetch_vector::<V, W>(table.wrapping_add(visit.next), vector);
+        W::store(table.add(visit.row + at), rate.mul_add(gradient, w), noise, at);
     }
 }
 
@@ -66,7 +65,7 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
     }
 
     #[inline(always)]
-    unsafe fn block<const N: usize>(&mut self, _visit: Visit, at: usize, gradient: [V; N], _noise: u32) {
+    unsafe fn block<const N: usize>(&mut self, _visit: Visit, at: usize, _w: [V; N], gradient: [V; N], _noise: u32) {
         let kept = self.gradient.as_mut_ptr().add(at);
         for (j, g) in gradient.into_iter().enumerate() {
             g.store(kept.add(j * V::LANES));
@@ -79,19 +78,20 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
         let rate = self.rate(visit, self.squares.sum());
         for j in 0..self.width / V::LANES {
             let gradient = V::load(self.gradient.as_ptr().add(j * V::LANES));
-            self.vector(visit, j, gradient, rate, noise);
+            let w = W::load(self.rows.w.as_ptr().add(visit.row + j * V::LANES));
+            self.vector(visit, j, w, gradient, rate, noise);
         }
         self.squares = V::splat(0.0);
     }
 
     /// The gradient stays in registers.
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32) {
+    unsafe fn whole<const N: usize>(&mut self, visit: Visit, w: [V; N], gradient: [V; N], noise: u32) {
         let mut squares = [V::splat(0.0); 2];
         for (j, g) in gradient.iter().enumerate() {
             squares[j % 2] = g.mul_add(*g, squares[j % 2]);
         }
         let rate = self.rate(visit, squares[0].add(squares[1]).sum());
-        unrolled!(N, |j| self.vector(visit, j, gradient[j], rate, noise));
+        unrolled!(N, |j| self.vector(visit, j, w[j], gradient[j], rate, noise));
     }
 }

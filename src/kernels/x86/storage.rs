@@ -18,6 +18,19 @@ pub(super) fn prefetch_vector<V: Vector, T>(at: *const T, vector: usize) {
     }
 }
 
+/// The same pointer, of which the compiler no longer knows that it is a sum.
+///
+/// An instruction that computes with an operand in memory counts as one in the CPU's reorder buffer, but as two if the
+/// operand's address is a base and an index. How far ahead a core reads is bounded by that count: rows are updated 5 %
+/// faster with every row's address in a register of its own.
+#[inline(always)]
+#[allow(clippy::pointers_in_nomem_asm_block)] // Nothing is read or written through it there.
+pub(super) fn in_register<T>(mut at: *mut T) -> *mut T {
+    // SAFETY: nothing happens.
+    unsafe { std::arch::asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags)) };
+    at
+}
+
 /// Rows under Adam, as a kernel is given them.
 pub(super) trait AdamState: portable::Rows<Weight: Element> {
     type State: State<Weight = Self::Weight>;
@@ -64,10 +77,12 @@ pub(super) trait State: Copy {
 
     fn weights(self) -> *const Self::Weight;
     fn wrapping_add(self, offset: usize) -> Self;
+    /// Each pointer by [`in_register`].
+    fn in_registers(self) -> Self;
     /// Prefetches the `vector`-th vector; see [`prefetch_vector`].
     fn prefetch<V: Vector>(self, vector: usize);
-    /// (w, m, v).
-    unsafe fn load<V: Vector>(self) -> (V, V, V);
+    /// (m, v).
+    unsafe fn moments<V: Vector>(self) -> (V, V);
     /// See [`Vector::store_moments`].
     unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize);
 }
@@ -119,6 +134,11 @@ impl<W: Element> State for Plain<W> {
     }
 
     #[inline(always)]
+    fn in_registers(self) -> Self {
+        Self { w: in_register(self.w), m: in_register(self.m), v: in_register(self.v) }
+    }
+
+    #[inline(always)]
     fn prefetch<V: Vector>(self, vector: usize) {
         prefetch_vector::<V, W>(self.w, vector);
         for table in [self.m, self.v] {
@@ -127,8 +147,8 @@ impl<W: Element> State for Plain<W> {
     }
 
     #[inline(always)]
-    unsafe fn load<V: Vector>(self) -> (V, V, V) {
-        (W::load(self.w), V::load(self.m), V::load(self.v))
+    unsafe fn moments<V: Vector>(self) -> (V, V) {
+        (V::load(self.m), V::load(self.v))
     }
 
     #[inline(always)]
@@ -170,15 +190,19 @@ impl<W: Element> State for Packed<W> {
     }
 
     #[inline(always)]
+    fn in_registers(self) -> Self {
+        Self { w: in_register(self.w), moments: in_register(self.moments) }
+    }
+
+    #[inline(always)]
     fn prefetch<V: Vector>(self, vector: usize) {
         prefetch_vector::<V, W>(self.w, vector);
         prefetch_vector::<V, u32>(self.moments, vector);
     }
 
     #[inline(always)]
-    unsafe fn load<V: Vector>(self) -> (V, V, V) {
-        let (m, v) = V::load_moments(self.moments);
-        (W::load(self.w), m, v)
+    unsafe fn moments<V: Vector>(self) -> (V, V) {
+        V::load_moments(self.moments)
     }
 
     #[inline(always)]

@@ -3,7 +3,7 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::rows::{Visit, ask_first, by_blocks, load_block, rows_ahead, with_next};
-use super::storage::Element;
+use super::storage::{Element, in_register};
 use super::vector::Vector;
 use crate::kernels::packed::further;
 use crate::kernels::{Pairs, check, portable};
@@ -66,14 +66,14 @@ pub(super) trait Moves<V, W> {
     fn weights(&self, at: usize) -> *const W;
     /// Prefetches the `vector`-th vector of the row that starts at `row`.
     fn prefetch(&self, row: usize, vector: usize);
-    /// Takes the gradient of the block from column `at` on, whose first lane is rounded with `noise`.
-    unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, gradient: [V; N], noise: u32);
+    /// Takes weights and gradient of the block from column `at` on, whose first lane is rounded with `noise`.
+    unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, w: [V; N], gradient: [V; N], noise: u32);
     /// Ends the row, whose first lane is rounded with `noise`.
     unsafe fn row(&mut self, visit: Visit, noise: u32);
     /// Moves a row that is a single block.
     #[inline(always)]
-    unsafe fn whole<const N: usize>(&mut self, visit: Visit, gradient: [V; N], noise: u32) {
-        self.block(visit, 0, gradient, noise);
+    unsafe fn whole<const N: usize>(&mut self, visit: Visit, w: [V; N], gradient: [V; N], noise: u32) {
+        self.block(visit, 0, w, gradient, noise);
         self.row(visit, noise);
     }
 }
@@ -97,8 +97,8 @@ unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width:
     ask_first::<V>(rows, ahead, width, |at, vector| moves.prefetch(at, vector));
     if V::BLOCK == WHOLE && width == WHOLE * V::LANES {
         for visit in with_next(rows, ahead, WHOLE * V::LANES) {
-            let gradient: [V; WHOLE] = gradients.block(visit.i, moves.weights(visit.row), 0);
-            moves.whole(visit, gradient, noise);
+            let w: [V; WHOLE] = load_block(moves.weights(visit.row));
+            moves.whole(visit, w, gradients.block(visit.i, w, 0), noise);
             noise = further(noise, WHOLE * V::LANES);
         }
         return;
@@ -106,8 +106,8 @@ unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width:
     for visit in with_next(rows, ahead, width) {
         let Visit { i, row, .. } = visit;
         by_blocks!(V, width, |N, at| {
-            let gradient: [V; N] = gradients.block(i, moves.weights(row + at), at);
-            moves.block(visit, at, gradient, further(noise, at));
+            let w: [V; N] = load_block(moves.weights(row + at));
+            moves.block(visit, at, w, gradients.block(i, w, at), further(noise, at));
         });
         moves.row(visit, noise);
         noise = further(noise, width);
@@ -116,8 +116,8 @@ unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width:
 
 /// Where the gradients of rows come from.
 trait Gradients {
-    /// The `i`-th row's, in the block of vectors from column `at` on, whose weights lie at `w`.
-    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N];
+    /// The `i`-th row's, in the block of vectors from column `at` on, whose weights are `w`.
+    unsafe fn block<V: Vector, const N: usize>(&self, i: usize, w: [V; N], at: usize) -> [V; N];
 }
 
 /// They lie ready, row after row.
@@ -129,7 +129,7 @@ struct Listed {
 
 impl Gradients for Listed {
     #[inline(always)]
-    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, _w: *const W, at: usize) -> [V; N] {
+    unsafe fn block<V: Vector, const N: usize>(&self, i: usize, _w: [V; N], at: usize) -> [V; N] {
         let mut gradient: [V; N] = load_block(self.gradients.add(i * self.width + at));
         for g in &mut gradient {
             *g = V::splat(self.form.scale).mul_add(*g, V::splat(self.form.shift));
@@ -149,23 +149,25 @@ struct Paired<'a, const DX: bool> {
 }
 
 impl<const DX: bool> Gradients for Paired<'_, DX> {
-    /// The block stays in registers while the columns pass, and so do the weights: these and the moments are read once
-    /// and written once.
+    /// The gradient stays in registers while the columns pass, as the weights do: these and the moments are read once and
+    /// written once.
     #[inline(always)]
-    unsafe fn block<V: Vector, W: Element, const N: usize>(&self, i: usize, w: *const W, at: usize) -> [V; N] {
-        let weights: [V; N] = load_block(w);
+    unsafe fn block<V: Vector, const N: usize>(&self, i: usize, w: [V; N], at: usize) -> [V; N] {
         let mut gradient = [V::splat(self.form.shift); N];
-        let (x, dx) = (self.x.add(at), self.dx.wrapping_add(at));
-        let range = self.pairs.range(i);
-        for (&column, &g) in self.pairs.columns[range.clone()].iter().zip(&self.g[range]) {
-            let (offset, scaled, g) = (column as usize * self.width, V::splat(self.form.scale * g), V::splat(g));
+        let Pairs { starts, columns, .. } = self.pairs;
+        // Unchecked, as `check::pairs` has been through all of them.
+        for p in *starts.get_unchecked(i) as usize..*starts.get_unchecked(i + 1) as usize {
+            let (column, g) = (*columns.get_unchecked(p), *self.g.get_unchecked(p));
+            let (offset, g) = (column as usize * self.width + at, V::splat(g));
+            let (x, scaled) = (in_register(self.x.add(offset).cast_mut()), g.mul(V::splat(self.form.scale)));
             for (j, gradient) in gradient.iter_mut().enumerate() {
-                *gradient = scaled.mul_add(V::load(x.add(offset + j * V::LANES)), *gradient);
+                *gradient = scaled.mul_add(V::load(x.add(j * V::LANES)), *gradient);
             }
             if DX {
-                for (j, weight) in weights.iter().enumerate() {
-                    let dx = dx.add(offset + j * V::LANES);
-                    g.mul_add(*weight, V::load(dx)).store(dx);
+                let dx = in_register(self.dx.add(offset));
+                for (j, w) in w.iter().enumerate() {
+                    let dx = dx.add(j * V::LANES);
+                    g.mul_add(*w, V::load(dx)).store(dx);
                 }
             }
         }
