@@ -13,6 +13,7 @@
 //! | [`network`] | what is trained: shape, parameters, loss, the optimiser's arithmetic |
 //! | [`kernels`] | SIMD kernels over lists of rows, chosen once at start; the portable one is the reference |
 //! | [`lsh`] | hash families, hash tables, rebuild schedules |
+//! | [`threads`] | how steps keep their threads awake |
 //! | [`selection`] | which neurons compute: hashed, uniform, by frequency, exact top-k |
 //! | [`engine`] | the contestants, behind one trait |
 //! | [`experiment`] | what to run, read from TOML |
@@ -37,3 +38,4 @@ pub mod network;
 pub mod record;
 pub mod report;
 pub mod selection;
+pub mod threads;

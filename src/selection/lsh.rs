@@ -5,6 +5,7 @@ use super::votes::{Counter, Votes};
 use super::{ActiveSets, Counts, Marks, Neurons, Queries, Selection};
 use crate::lsh::schedule::Policy;
 use crate::lsh::{Hasher, IncrementalSimHash, LshError, LshSettings, Monitor, Rebuild, RebuildSchedule, Tables};
+use crate::threads;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -147,7 +148,7 @@ impl Lsh {
     fn hash(&mut self, queries: Queries<'_>, samples: usize) {
         let hasher = &self.hasher;
         self.codes.resize_with(samples.div_ceil(BLOCK), Vec::new);
-        self.codes.par_iter_mut().enumerate().for_each(|(block, codes)| {
+        threads::for_each(self.codes.par_iter_mut().enumerate(), |(block, codes)| {
             let rows = block * BLOCK..((block + 1) * BLOCK).min(samples);
             codes.resize(hasher.tables() * hasher.probes() * rows.len(), 0);
             hasher.hash_queries(queries.x, queries.stride, rows, codes);

@@ -4,6 +4,7 @@
 //! itself: no sort, no hash set, no ordered map. Reading the arrays side by side, eight neurons and eight samples to a
 //! 64-bit word, yields the (neuron, sample) pairs grouped by neuron, so that each weight row is fetched once a batch.
 
+use crate::threads;
 use rayon::prelude::*;
 
 /// Samples that share a byte array.
@@ -88,7 +89,7 @@ impl ActiveSets {
         self.samples = samples;
         let words = self.neurons.div_ceil(8);
         self.groups.resize_with(samples.div_ceil(GROUP), Vec::new);
-        self.groups.par_iter_mut().for_each(|group| {
+        threads::for_each(self.groups.par_iter_mut(), |group| {
             group.clear();
             group.resize(words, 0);
         });
@@ -128,7 +129,8 @@ impl ActiveSets {
         space: impl Fn() -> W + Sync,
         mark: impl Fn(&mut W, usize, &mut Marks<'_>, &mut Counts) + Sync,
     ) {
-        self.groups.par_iter_mut().zip(self.counts.par_chunks_mut(GROUP)).enumerate().for_each(
+        threads::for_each(
+            self.groups.par_iter_mut().zip(self.counts.par_chunks_mut(GROUP)).enumerate(),
             |(g, (group, counts))| {
                 let bytes: &mut [u8] = bytemuck::cast_slice_mut(group);
                 let mut space = space();

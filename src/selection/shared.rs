@@ -4,6 +4,7 @@ use super::random::{Sampler, stream};
 use super::votes::Votes;
 use super::{Lsh, Neurons, Queries, Selection};
 use crate::data::Batch;
+use crate::threads;
 use rayon::prelude::*;
 
 /// Ranges of neurons that are listed as one task.
@@ -164,7 +165,7 @@ impl SharedSelection {
             (own_corrections, corrections) = corrections.split_at_mut(count);
             ranges.push((index * words, seen, own, own_corrections));
         }
-        ranges.into_par_iter().for_each(|(first, seen, neurons, corrections)| {
+        threads::for_each(ranges.into_par_iter(), |(first, seen, neurons, corrections)| {
             let mut places = neurons.iter_mut();
             for (word, &bits) in (first as u32..).zip(seen) {
                 let mut bits = bits;

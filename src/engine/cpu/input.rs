@@ -14,11 +14,13 @@ use crate::kernels::gemm::Product;
 use crate::kernels::kernels;
 use crate::kernels::memory::{Aligned, HugePages};
 use crate::network::{AdamStep, Layer, Order, Rows, Training};
+use crate::threads;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// The features are cut into this many equal ranges, the tasks of a backward pass.
-const PARTS: usize = 32;
+/// The features are cut into this many equal ranges, the tasks of a pass; not by the number of threads, which rounding
+/// must not follow. Every range looks for its features in every sample, so more of them are more work.
+const PARTS: usize = 16;
 /// Samples of dense input a task, and input rows of a dense gradient block.
 const DENSE_BLOCK: usize = 32;
 /// Rows prefetched ahead of the one that takes the steps it owes.
@@ -114,14 +116,14 @@ impl InputLayer {
         let (stride, part, adam) = (weights.stride, *part, *adam);
         let parts = parts.par_iter_mut().enumerate();
         let Some(deferred) = deferred else {
-            parts.for_each(|(index, own)| {
+            threads::for_each(parts, |(index, own)| {
                 list(index * part, own);
             });
             return;
         };
         let (stands, debts) = deferred.stands();
         let shards = weights.shards();
-        parts.zip(stands.par_chunks_mut(part)).for_each(|((index, own), stands)| {
+        threads::for_each(parts.zip(stands.par_chunks_mut(part)), |((index, own), stands)| {
             let rows = list(index * part, own);
             for (i, row) in (0..).map_while(|i| rows.get(i)).enumerate() {
                 if let Some(next) = rows.get(i + SETTLE_AHEAD).filter(|&next| debts.owes(stands[next])) {
@@ -140,23 +142,23 @@ impl InputLayer {
         let stride = self.weights.stride;
         let relu = |row: &mut [f32]| row.iter_mut().for_each(|x| *x = x.max(0.0));
         match &batch.inputs {
-            Inputs::Sparse { .. } => y.par_chunks_mut(stride).enumerate().for_each(|(b, row)| {
+            Inputs::Sparse { .. } => threads::for_each(y.par_chunks_mut(stride).enumerate(), |(b, row)| {
                 let Input::Sparse { indices, values } = batch.input(b) else { unreachable!("the batch is sparse") };
                 row.copy_from_slice(&self.bias.b);
                 self.weights.weights().row_sum(stride, indices, values, row);
                 relu(row);
             }),
-            Inputs::Dense { width, values } => y
-                .par_chunks_mut(DENSE_BLOCK * stride)
-                .zip(values.par_chunks(DENSE_BLOCK * width))
-                .for_each_init(Vec::new, |scratch, (rows, x)| {
+            Inputs::Dense { width, values } => {
+                let tasks = y.par_chunks_mut(DENSE_BLOCK * stride).zip(values.par_chunks(DENSE_BLOCK * width));
+                threads::for_each_with(tasks, Vec::new, |scratch, (rows, x)| {
                     rows.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(&self.bias.b));
                     let dims = (rows.len() / stride, stride, *width);
                     let weights = self.weights.weights();
                     let w = weights.widened(0..weights.len(), scratch);
                     Product::rows(dims, x, *width, w, stride).accumulating(true).run(rows);
                     relu(rows);
-                }),
+                });
+            }
         }
     }
 
@@ -248,7 +250,7 @@ fn sparse_gradient(
         return sums.update(weights, &groups.collect::<Vec<_>>(), delta, None, step);
     }
     let shards = weights.shards();
-    parts.par_iter().enumerate().for_each(|(index, own)| {
+    threads::for_each(parts.par_iter().enumerate(), |(index, own)| {
         // SAFETY: every part has a range of its own.
         let state = unsafe { shards.take(range(index)) };
         state.pair_update(delta, None, stride, own.pairs(), &own.values, step);
@@ -268,7 +270,7 @@ fn dense_gradient(
     gradient.resize(rayon::current_num_threads() * size, 0.0);
     let gradients = Shards::new(gradient);
     let shards = weights.shards();
-    (0..rows.div_ceil(DENSE_BLOCK)).into_par_iter().for_each(|block| {
+    threads::for_each((0..rows.div_ceil(DENSE_BLOCK)).into_par_iter(), |block| {
         let own = block * DENSE_BLOCK..rows.min((block + 1) * DENSE_BLOCK);
         let thread = rayon::current_thread_index().expect("inside the engine's pool");
         // SAFETY: a thread runs one block at a time, and the buffer is its own.

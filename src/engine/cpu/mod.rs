@@ -1,6 +1,5 @@
 //! What the CPU engines share: the first layer, weight matrices with their optimiser state, and the optimisers.
 
-mod awake;
 pub mod deferred;
 mod entries;
 pub mod input;
@@ -9,7 +8,6 @@ mod normaliser;
 pub mod optimiser;
 pub mod sums;
 
-pub use awake::awake;
 pub use input::InputLayer;
 pub use matrix::{Bias, Matrix, MatrixShards, Precision, State};
 pub use normaliser::log_normalisers;

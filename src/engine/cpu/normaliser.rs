@@ -2,13 +2,14 @@
 
 use crate::kernels::LANES;
 use crate::kernels::softmax::exp;
+use crate::threads;
 use rayon::prelude::*;
 
 /// `out[b] = ln Σ e^z` of sample b over all blocks, from each block's largest logit and its sum of e^(z − largest), both
 /// `blocks x samples`, `samples` a multiple of [`LANES`]. Sums run in block order, in f64.
 pub fn log_normalisers(max: &[f32], sum: &[f32], samples: usize, out: &mut Vec<f32>) {
     out.resize(samples, 0.0);
-    out.par_chunks_mut(LANES).enumerate().for_each(|(group, out)| {
+    threads::for_each(out.par_chunks_mut(LANES).enumerate(), |(group, out)| {
         let lanes = |row: &'_ [f32]| -> [f32; LANES] { std::array::from_fn(|lane| row[group * LANES + lane]) };
         let mut largest = [f32::NEG_INFINITY; LANES];
         for max in max.chunks_exact(samples).map(lanes) {

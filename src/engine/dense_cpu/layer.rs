@@ -16,7 +16,7 @@ use crate::kernels::softmax::row_sums;
 use crate::kernels::weights::Weights;
 use crate::kernels::{AdamRows, kernels};
 use crate::network::{AdamStep, Layer, Order};
-use bytemuck::{Pod, cast_slice};
+use bytemuck::cast_slice;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -168,12 +168,6 @@ impl Scratch {
     }
 }
 
-fn grow<T: Pod>(buffer: &mut Aligned<T>, len: usize) {
-    if buffer.len() < len {
-        buffer.resize(len, T::zeroed());
-    }
-}
-
 impl NeuronLayer {
     pub fn new(layer: &Layer, block: usize, storage: Precision, sgd: Option<f32>) -> Result<Self, EngineError> {
         Ok(Self {
@@ -232,8 +226,8 @@ impl NeuronLayer {
         work: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>) + Sync,
     ) {
         let (size, (pairs, weights)) = (self.block * samples, self.pairs(input, samples));
-        grow(&mut scratch.block, rayon::current_num_threads() * size);
-        grow(&mut scratch.pairs, rayon::current_num_threads() * pairs);
+        scratch.block.first(rayon::current_num_threads() * size);
+        scratch.pairs.first(rayon::current_num_threads() * pairs);
         let (buffers, all_pairs) = (Shards::new(&mut scratch.block), Shards::new(&mut scratch.pairs));
         self.chunks().for_each(|blocks| {
             let thread = rayon::current_thread_index().expect("inside the engine's pool");
@@ -286,11 +280,11 @@ impl NeuronLayer {
         let partial_size = stride * samples;
         let per_chunk = self.blocks_per_chunk();
         let chunks = self.blocks().div_ceil(per_chunk);
-        grow(&mut scratch.block, threads * block * samples);
-        grow(&mut scratch.gradient, threads * block * stride);
-        grow(&mut scratch.bias, threads * block);
-        grow(&mut scratch.pairs, threads * pairs_size);
-        grow(&mut scratch.partials, chunks * partial_size);
+        scratch.block.first(threads * block * samples);
+        scratch.gradient.first(threads * block * stride);
+        scratch.bias.first(threads * block);
+        scratch.pairs.first(threads * pairs_size);
+        scratch.partials.first(chunks * partial_size);
         let tasks = self.chunks();
         let weights_of = self.weights.shards();
         let Bias { b, m, v } = &mut self.bias;

@@ -17,6 +17,7 @@ use crate::kernels::weights::Weights;
 use crate::kernels::{Pairs, kernels};
 use crate::network::{self, Rows};
 use crate::selection::{ActiveSets, Neurons, Queries};
+use crate::threads;
 use rayon::prelude::*;
 
 /// Chunks a layer is cut into: enough for many cores to share evenly, few enough that a chunk's pairs fill its loops.
@@ -122,7 +123,7 @@ impl SparseLayer {
             non_zeros.list(x);
         }
         let non_zeros = &*non_zeros;
-        chunks.par_iter_mut().enumerate().for_each_init(Vec::new, |scratch, (c, chunk)| {
+        threads::for_each_with(chunks.par_iter_mut().enumerate(), Vec::new, |scratch, (c, chunk)| {
             let first = c * per_chunk;
             let count = per_chunk.min(neurons - first);
             let w = weights.weights_of(first..first + count);
@@ -171,7 +172,7 @@ impl SparseLayer {
     /// Turns the logits into gradients of the ReLU's output gradient `dy` (`B x y_stride`): a hidden layer.
     pub fn relu_gradient(&mut self, dy: &[f32], y_stride: usize) {
         let per_chunk = self.per_chunk;
-        self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+        threads::for_each(self.chunks.par_iter_mut().enumerate(), |(c, chunk)| {
             chunk.targets.clear();
             for (row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
                 for p in span[0] as usize..span[1] as usize {
@@ -192,7 +193,7 @@ impl SparseLayer {
         for target in targets {
             labelled[target.1 as usize] = true;
         }
-        self.chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+        threads::for_each(self.chunks.par_iter_mut().enumerate(), |(c, chunk)| {
             chunk.find_targets(targets, (c * per_chunk) as u32, per_chunk as u32, corrections);
             chunk.by_sample.clear();
             chunk.by_sample.resize(samples, f32::NEG_INFINITY);
@@ -204,7 +205,7 @@ impl SparseLayer {
                 *shift = shift.max(*max);
             }
         }
-        self.chunks.par_iter_mut().for_each(|chunk| {
+        threads::for_each(self.chunks.par_iter_mut(), |chunk| {
             chunk.target_logits =
                 chunk.targets.iter().map(|&(p, t)| f64::from(t) * f64::from(chunk.values[p as usize])).sum();
             chunk.by_sample.fill(0.0);
@@ -221,7 +222,7 @@ impl SparseLayer {
             .zip(&labelled)
             .map(|(sum, labelled)| if *labelled { (1.0 / (sum * samples as f64)) as f32 } else { 0.0 })
             .collect();
-        self.chunks.par_iter_mut().for_each(|chunk| {
+        threads::for_each(self.chunks.par_iter_mut(), |chunk| {
             (kernels().pair_scale)(&mut chunk.values, &chunk.columns, &scale);
             for &(p, t) in &chunk.targets {
                 chunk.values[p as usize] -= t / samples as f32;
@@ -237,21 +238,21 @@ impl SparseLayer {
         let per_chunk = self.per_chunk;
         let Self { weights, bias, chunks, moved, sums, non_zeros, .. } = self;
         let (stride, neurons, moved) = (weights.stride, weights.rows, *moved);
-        chunks
+        let tasks = chunks
             .par_iter_mut()
             .zip(bias.b.par_chunks_mut(per_chunk))
             .zip(bias.m.par_chunks_mut(per_chunk))
-            .zip(bias.v.par_chunks_mut(per_chunk))
-            .for_each(|(((chunk, b), bm), bv)| {
-                if moved == Rows::Dense {
-                    chunk.list_every_row(b.len());
-                }
-                for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
-                    let g: f32 = chunk.values[span[0] as usize..span[1] as usize].iter().sum();
-                    let r = row as usize;
-                    step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
-                }
-            });
+            .zip(bias.v.par_chunks_mut(per_chunk));
+        threads::for_each(tasks, |(((chunk, b), bm), bv)| {
+            if moved == Rows::Dense {
+                chunk.list_every_row(b.len());
+            }
+            for (&row, span) in chunk.rows.iter().zip(chunk.starts.windows(2)) {
+                let g: f32 = chunk.values[span[0] as usize..span[1] as usize].iter().sum();
+                let r = row as usize;
+                step.scalar(&mut b[r], &mut bm[r], &mut bv[r], g);
+            }
+        });
         if let Some(sums) = sums {
             let groups = chunks.iter().zip((0..neurons).step_by(per_chunk)).map(|(chunk, first)| Group {
                 first,
@@ -262,25 +263,26 @@ impl SparseLayer {
             return sums.update(weights, &groups.collect::<Vec<_>>(), x.x, Some(dx), step);
         }
         if let Some(non_zeros) = non_zeros {
-            chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+            threads::for_each(chunks.par_iter_mut().enumerate(), |(c, chunk)| {
                 let w = weights.weights_of(c * per_chunk..(c + 1) * per_chunk);
                 chunk.sparse_gradients(non_zeros, w, stride, dx.len());
             });
         }
         let (sparse, shards) = (non_zeros.is_some(), weights.shards());
-        chunks.par_iter_mut().enumerate().for_each(|(c, chunk)| {
+        threads::for_each(chunks.par_iter_mut().enumerate(), |(c, chunk)| {
             // SAFETY: every chunk has a range of its own.
             let state = unsafe { shards.take(c * per_chunk..neurons.min((c + 1) * per_chunk)) };
             if sparse {
-                return state.row_adam(stride, &chunk.rows, &chunk.gradients, step);
+                let gradients = &chunk.gradients[..chunk.rows.len() * stride];
+                return state.row_adam(stride, &chunk.rows, gradients, step);
             }
             let mut own_dx = std::mem::take(&mut chunk.dx);
-            own_dx.clear();
-            own_dx.resize(dx.len(), 0.0);
-            state.pair_update(x.x, Some(&mut own_dx), stride, chunk.pairs(), &chunk.values, step);
+            let of_chunk = own_dx.first(dx.len());
+            of_chunk.fill(0.0);
+            state.pair_update(x.x, Some(of_chunk), stride, chunk.pairs(), &chunk.values, step);
             chunk.dx = own_dx;
         });
-        dx.par_chunks_mut(stride).enumerate().for_each(|(b, dx)| {
+        threads::for_each(dx.par_chunks_mut(stride).enumerate(), |(b, dx)| {
             dx.fill(0.0);
             for chunk in &*chunks {
                 (kernels().axpy)(1.0, &chunk.dx[b * stride..][..stride], dx);
@@ -349,15 +351,14 @@ impl Chunk {
     /// Gradients of the rows and of the layer's input (`B x stride`, `size` in all) from the input's non-zeros.
     fn sparse_gradients(&mut self, non_zeros: &NonZeros, w: Weights<'_>, stride: usize, size: usize) {
         let (mut gradients, mut dx) = (std::mem::take(&mut self.gradients), std::mem::take(&mut self.dx));
-        gradients.clear();
-        gradients.resize(self.rows.len() * stride, 0.0);
-        dx.clear();
-        dx.resize(size, 0.0);
+        let (of_rows, of_input) = (gradients.first(self.rows.len() * stride), dx.first(size));
+        of_rows.fill(0.0);
+        of_input.fill(0.0);
         let mut scratch = Vec::new();
-        for ((row, range), gradient) in self.pairs().by_row().zip(gradients.chunks_exact_mut(stride)) {
+        for ((row, range), gradient) in self.pairs().by_row().zip(of_rows.chunks_exact_mut(stride)) {
             let w = w.widened(row as usize * stride..(row as usize + 1) * stride, &mut scratch);
             for (&g, &sample) in self.values[range.clone()].iter().zip(&self.columns[range]) {
-                non_zeros.add_weights(sample, g, w, &mut dx[sample as usize * stride..][..stride]);
+                non_zeros.add_weights(sample, g, w, &mut of_input[sample as usize * stride..][..stride]);
                 non_zeros.add(sample, g, gradient);
             }
         }

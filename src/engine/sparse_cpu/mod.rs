@@ -19,7 +19,7 @@ use self::options::{Options, Output};
 use self::recall::Recall;
 use self::shared::{Products, Shared};
 use super::common::huge_pages_note;
-use super::cpu::{InputLayer, Matrix, Sums, Update, awake};
+use super::cpu::{InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::Batch;
@@ -27,6 +27,7 @@ use crate::kernels::memory::Aligned;
 use crate::kernels::{Kernels, choose, force, kernels};
 use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
+use crate::threads::awake;
 use std::time::{Duration, Instant};
 
 pub use self::options::{

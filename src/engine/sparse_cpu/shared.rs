@@ -23,6 +23,7 @@ use crate::kernels::kernels;
 use crate::kernels::memory::Aligned;
 use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, row_sums, scale_block};
 use crate::kernels::weights::Weights;
+use crate::threads;
 use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use serde::Deserialize;
@@ -58,7 +59,7 @@ fn groups(chunks: usize) -> Vec<Range<usize>> {
 /// Runs the tasks in rising order, each on the thread that is free first.
 fn in_turn(tasks: usize, run: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
-    (0..rayon::current_num_threads()).into_par_iter().with_max_len(1).for_each(|_| {
+    threads::for_each((0..rayon::current_num_threads()).into_par_iter().with_max_len(1), |_| {
         while let Some(task) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&task| task < tasks) {
             run(task);
         }
@@ -204,23 +205,23 @@ impl Shared {
         max.resize(count * samples, 0.0);
         sum.resize(count * samples, 0.0);
         let (inputs, scratch) = (&*inputs, &*scratch);
-        chunks
+        let tasks = chunks
             .par_iter_mut()
             .zip(active.par_chunks(rows).zip(corrections.par_chunks(rows)))
-            .zip(max.par_chunks_mut(samples).zip(sum.par_chunks_mut(samples)))
-            .for_each(|((chunk, (neurons, corrections)), (max, sum))| {
-                let Scratch { rows, z, .. } = &mut *of_thread(scratch);
-                chunk.take(neurons, weights, bias, corrections, rows, products);
-                if products.keep_exponentials() {
-                    std::mem::swap(z, &mut chunk.kept);
-                }
-                chunk.logits(inputs, products, z);
-                chunk.find_targets(targets, corrections, samples, z);
-                exp_block(&mut z[..neurons.len() * samples], samples, &chunk.bias, max, sum);
-                if products.keep_exponentials() {
-                    std::mem::swap(z, &mut chunk.kept);
-                }
-            });
+            .zip(max.par_chunks_mut(samples).zip(sum.par_chunks_mut(samples)));
+        threads::for_each(tasks, |((chunk, (neurons, corrections)), (max, sum))| {
+            let Scratch { rows, z, .. } = &mut *of_thread(scratch);
+            chunk.take(neurons, weights, bias, corrections, rows, products);
+            if products.keep_exponentials() {
+                std::mem::swap(z, &mut chunk.kept);
+            }
+            chunk.logits(inputs, products, z);
+            chunk.find_targets(targets, corrections, samples, z);
+            exp_block(&mut z[..neurons.len() * samples], samples, &chunk.bias, max, sum);
+            if products.keep_exponentials() {
+                std::mem::swap(z, &mut chunk.kept);
+            }
+        });
         self.normalise()
     }
 
@@ -253,7 +254,7 @@ impl Shared {
                 chunk.step(&shards, [&b, &bm, &bv], scratch, stride, step);
             }
         });
-        dx.par_chunks_mut(stride).enumerate().for_each(|(sample, dx)| {
+        threads::for_each(dx.par_chunks_mut(stride).enumerate(), |(sample, dx)| {
             dx.fill(0.0);
             for partial in partials.chunks_exact(samples * stride) {
                 (kernels().axpy)(1.0, &partial[sample * stride..][..stride], dx);
@@ -268,7 +269,7 @@ impl Shared {
         let (rows, samples) = (chunk.neurons.len(), self.inputs.samples);
         let size = rows * samples;
         if self.products.keep_exponentials() {
-            z.resize(tiled(rows) * samples, 0.0);
+            z.first(tiled(rows) * samples);
             scale.clear();
             let max = &self.max[index * samples..][..samples];
             let of_sample = max.iter().zip(&self.log_normaliser).zip(&self.share);
@@ -331,14 +332,14 @@ impl Chunk {
                 (kernels().gather_rows)(w, stride, neurons, &mut self.w);
             }
             (Weights::F32(w), Products::Bf16) => {
-                rows.resize(size, 0.0);
+                let rows = rows.first(size);
                 (kernels().gather_rows)(w, stride, neurons, rows);
                 self.pairs.resize(in_pairs, 0);
                 pack_rows(rows, Parts::One, &mut self.pairs);
             }
             // Rows of bf16 are rows of pairs, and a pair has the bits of an f32.
             (Weights::Bf16(w), Products::F32) => {
-                rows.resize(size / 2, 0.0);
+                let rows = rows.first(size / 2);
                 (kernels().gather_rows)(cast_slice(w), stride / 2, neurons, rows);
                 self.w.resize(size, 0.0);
                 (kernels().bf16.widen)(cast_slice(rows), &mut self.w);
@@ -356,7 +357,7 @@ impl Chunk {
     fn logits(&self, inputs: &Inputs, products: Products, z: &mut Aligned<f32>) {
         let (rows, &Inputs { samples, stride, .. }) = (self.neurons.len(), inputs);
         let m = tiled(rows);
-        z.resize(m * samples, 0.0);
+        let z = z.first(m * samples);
         match products {
             Products::F32 => {
                 Product::rows((rows, samples, stride), &self.w, stride, &inputs.columns, samples).run(z);
@@ -395,7 +396,7 @@ impl Chunk {
         let (rows, &Inputs { samples, stride, .. }) = (self.neurons.len(), inputs);
         let m = tiled(rows);
         let Scratch { rows: dw, z, w_pairs, z_pairs, z_transposed, .. } = scratch;
-        dw.resize(m * stride, 0.0);
+        let dw = dw.first(m * stride);
         let z = &z[..rows * samples];
         match products {
             Products::F32 => {
@@ -404,9 +405,9 @@ impl Chunk {
                 Product::rows((rows, stride, samples), z, samples, &inputs.rows, stride).run(dw);
             }
             Products::Bf16 => {
-                w_pairs.resize(m * stride / 2, 0);
-                z_pairs.resize(m * samples / 2, 0);
-                z_transposed.resize(m * samples / 2, 0);
+                let w_pairs = w_pairs.first(m * stride / 2);
+                let z_pairs = z_pairs.first(m * samples / 2);
+                let z_transposed = z_transposed.first(m * samples / 2);
                 interleave_rows(&self.pairs, stride, w_pairs);
                 pack_pairs(z, samples, Parts::One, z_pairs);
                 transpose_pairs(z_pairs, samples, z_transposed);
