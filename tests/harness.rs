@@ -6,10 +6,10 @@ use slidebench::experiment::{Experiment, Scale, parse};
 use slidebench::harness::{Clock, Event, Harness, Observer, Options, Silent, Tally};
 use slidebench::network::Parameters;
 use slidebench::record::Row;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 const LABELS: u32 = 7;
@@ -17,23 +17,23 @@ const LABELS: u32 = 7;
 /// Time stands still but for what engines say they take.
 #[derive(Default)]
 struct HandClock {
-    now: Cell<Duration>,
+    milliseconds: AtomicU64,
 }
 
 impl HandClock {
     fn pass(&self, milliseconds: u64) {
-        self.now.set(self.now.get() + Duration::from_millis(milliseconds));
+        self.milliseconds.fetch_add(milliseconds, Ordering::Relaxed);
     }
 }
 
 impl Clock for HandClock {
     fn now(&self) -> Duration {
-        self.now.get()
+        Duration::from_millis(self.milliseconds.load(Ordering::Relaxed))
     }
 
     /// Two threads, always busy.
     fn cpu(&self) -> Option<Duration> {
-        Some(self.now.get() * 2)
+        Some(self.now() * 2)
     }
 }
 

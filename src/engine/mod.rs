@@ -132,6 +132,15 @@ pub trait Engine {
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError>;
     /// One optimiser step; may return before the device has finished.
     fn step(&mut self, batch: &Batch) -> Result<(), EngineError>;
+    /// A step on every batch that `next` puts into `batch`, until it returns false. Engines that compute on threads of their
+    /// own take all of them on one of those: else each begins and ends with one thread waking another, which takes the
+    /// tenth part of a millisecond.
+    fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
+        while next(batch) {
+            self.step(batch)?;
+        }
+        Ok(())
+    }
     /// Waits until the device is idle (inside the clock) and tells what happened since the last call.
     fn finish(&mut self) -> Result<StepStats, EngineError>;
     /// The k best labels by all L logits.
@@ -144,6 +153,9 @@ pub trait Engine {
     fn parameters(&mut self) -> Result<Parameters, EngineError>;
     fn memory(&self) -> MemoryUse;
 }
+
+/// Fills in the next batch to train on; false where there is none.
+pub type NextBatch<'a> = &'a mut (dyn FnMut(&mut Batch) -> bool + Send);
 
 /// What an engine is built from.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// Wall time and CPU time.
-pub trait Clock {
+pub trait Clock: Sync {
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;
     /// CPU time this process has used, all threads together; none where the platform does not tell.

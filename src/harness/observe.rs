@@ -28,7 +28,7 @@ pub enum Event<'a> {
 }
 
 /// An onlooker.
-pub trait Observer {
+pub trait Observer: Send {
     fn observe(&mut self, event: Event<'_>);
 }
 

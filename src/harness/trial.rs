@@ -8,6 +8,7 @@ use crate::network::{Parameters, Shape, Training};
 use crate::record::{self, Row};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Least time between two progress events.
@@ -130,17 +131,24 @@ impl Trial<'_, '_> {
             let pause = schedule.after(self.row.step).min(last);
             let mut told = watch.wall();
             watch.start();
-            while self.row.step < pause && watch.wall() < seconds && !self.harness.interrupted() {
-                batches.fill(&mut batch);
-                engine.step(&batch)?;
-                self.row.step += 1;
-                self.row.samples += batch.len() as u64;
+            let (row, harness, mut under_way) = (&mut self.row, &mut *self.harness, false);
+            let (observer, interrupt) = (&mut *harness.observer, harness.interrupt);
+            engine.steps(&mut batch, &mut |batch| {
                 let wall = watch.wall();
-                if wall >= told + TELL {
-                    told = wall;
-                    self.tell(wall, last, seconds);
+                if under_way {
+                    row.step += 1;
+                    row.samples += batch.len() as u64;
+                    if wall >= told + TELL {
+                        told = wall;
+                        observer.observe(progress(row, plan.rows.len(), wall, last, seconds));
+                    }
                 }
-            }
+                under_way = row.step < pause && wall < seconds && !interrupt.load(Ordering::Relaxed);
+                if under_way {
+                    batches.fill(batch);
+                }
+                under_way
+            })?;
             let stats = engine.finish()?;
             watch.stop();
 
@@ -319,15 +327,20 @@ impl Trial<'_, '_> {
     }
 
     fn tell(&mut self, wall: Duration, last: u64, seconds: Duration) {
-        let row = &self.row;
-        let by_steps = if last == u64::MAX { 0.0 } else { row.step as f64 / last as f64 };
-        let by_time = wall.as_secs_f64() / seconds.as_secs_f64();
-        self.harness.observer.observe(Event::Progress {
-            step: row.step,
-            samples: row.samples,
-            epoch: row.samples as f64 / self.plan.rows.len() as f64,
-            seconds: wall.as_secs_f64(),
-            done: by_steps.max(by_time).min(1.0),
-        });
+        self.harness.observer.observe(progress(&self.row, self.plan.rows.len(), wall, last, seconds));
+    }
+}
+
+/// How far a run has come after `wall` of training, of `seconds` at most, by what its row says; `rows` are an epoch's, and
+/// after step `last` it ends.
+fn progress(row: &Row, rows: usize, wall: Duration, last: u64, seconds: Duration) -> Event<'static> {
+    let by_steps = if last == u64::MAX { 0.0 } else { row.step as f64 / last as f64 };
+    let by_time = wall.as_secs_f64() / seconds.as_secs_f64();
+    Event::Progress {
+        step: row.step,
+        samples: row.samples,
+        epoch: row.samples as f64 / rows as f64,
+        seconds: wall.as_secs_f64(),
+        done: by_steps.max(by_time).min(1.0),
     }
 }

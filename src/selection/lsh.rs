@@ -9,7 +9,10 @@ use crate::threads;
 use rand::seq::SliceRandom;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::hint::black_box;
 
+/// Ids a cache line.
+const LINE: usize = 64 / size_of::<u32>();
 /// Queries hashed as one task.
 const BLOCK: usize = 16;
 
@@ -174,6 +177,10 @@ impl Lsh {
             }
             // Samples that ask one bucket are one visit of it.
             asked.sort_unstable();
+            // All buckets are asked of memory before any is read: one after the other each would have to be waited for.
+            let lines =
+                asked.chunk_by(|a, b| a == b).flat_map(|same| this.tables.bucket(table, same[0]).iter().step_by(LINE));
+            black_box(lines.fold(0, |sum, neuron| sum ^ neuron));
             for same in asked.chunk_by(|a, b| a == b) {
                 let samples = u16::try_from(same.len()).unwrap_or(u16::MAX);
                 for &neuron in this.tables.bucket(table, same[0]) {

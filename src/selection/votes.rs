@@ -41,7 +41,10 @@ struct Ballot {
     odd: Vec<u32>,
     /// How many of those at the threshold are in.
     quota: usize,
+    /// Those in, followed by room for as many as the range has neurons.
     elected: Vec<u32>,
+    /// How many are in.
+    seats: usize,
 }
 
 impl Votes {
@@ -97,7 +100,7 @@ impl Votes {
         }
         threads::for_each(ballots.par_iter_mut().enumerate(), |(index, ballot)| ballot.elect(index * range, least));
         elected.clear();
-        ballots.iter().for_each(|ballot| elected.extend_from_slice(&ballot.elected));
+        ballots.iter().for_each(|ballot| elected.extend_from_slice(&ballot.elected[..ballot.seats]));
     }
 
     /// Bytes held.
@@ -142,14 +145,25 @@ impl Ballot {
 
     /// Lists the range's neurons, the first of which is `first`, with more votes than `least`, and those of the quota.
     fn elect(&mut self, first: usize, least: usize) {
-        let Self { votes, quota, elected, .. } = self;
-        elected.clear();
-        for (neuron, &votes) in (first as u32..).zip(&*votes) {
-            let within = usize::from(votes) == least && *quota > 0;
-            *quota -= usize::from(within);
-            if usize::from(votes) > least || within {
-                elected.push(neuron);
-            }
+        let all = self.quota == self.with(least);
+        let Self { votes, quota, elected, seats, .. } = self;
+        elected.resize(votes.len(), 0);
+        *seats = 0;
+        // Without branches, which could not be foreseen, and the quota is looked at in the one range that it divides.
+        let mut seat = |neuron, is_in| {
+            elected[*seats] = neuron;
+            *seats += usize::from(is_in);
+        };
+        let of_range = (first as u32..).zip(votes.iter().map(|&votes| usize::from(votes)));
+        if all || *quota == 0 {
+            let most_out = if all { least.saturating_sub(1) } else { least };
+            of_range.for_each(|(neuron, votes)| seat(neuron, votes > most_out));
+        } else {
+            of_range.for_each(|(neuron, votes)| {
+                let within = (votes == least) & (*quota > 0);
+                *quota -= usize::from(within);
+                seat(neuron, (votes > least) | within);
+            });
         }
     }
 }

@@ -24,7 +24,7 @@ use super::common::{cpu_model, huge_pages_note};
 use super::cpu::input::Storage;
 use super::cpu::{InputLayer, Precision as StoredAs, State, Update};
 use super::exact_top_k::ExactTopK;
-use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
+use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
 use crate::kernels::bf16::{Method, TILE, tiled};
 use crate::kernels::kernels;
@@ -35,6 +35,7 @@ use serde::Deserialize;
 use softmax::Softmax;
 use std::io;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// `[engine.options]` of `dense-cpu`.
@@ -97,7 +98,7 @@ impl Options {
 pub struct DenseCpu {
     training: Training,
     options: Options,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     network: Option<Network>,
     t: u64,
     stats: StepStats,
@@ -135,7 +136,7 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
     Ok(Box::new(DenseCpu {
         training: settings.training.clone(),
         options,
-        pool,
+        pool: Arc::new(pool),
         network: None,
         t: 0,
         stats: StepStats::default(),
@@ -343,6 +344,16 @@ impl Engine for DenseCpu {
             stats.phases[Phase::Backward as usize] += total - forward;
             stats.flops += flops;
             stats.bytes += bytes;
+            Ok(())
+        })
+    }
+
+    fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            while next(batch) {
+                self.step(batch)?;
+            }
             Ok(())
         })
     }

@@ -21,13 +21,16 @@ use self::shared::{Products, Shared};
 use super::common::huge_pages_note;
 use super::cpu::{InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
-use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
+use super::{
+    ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, Phase, StepStats, TopK,
+};
 use crate::data::Batch;
 use crate::kernels::memory::Aligned;
 use crate::kernels::{Kernels, choose, force, kernels};
 use crate::network::{self, Order, Parameters, Rows};
 use crate::selection::{ActiveSets, All, Queries, Selection, SharedSelection};
 use crate::threads::awake;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use self::options::{
@@ -40,7 +43,7 @@ pub struct SparseCpu {
     settings: EngineSettings,
     options: Options,
     /// Every thread of it computes with `kernels`.
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     kernels: &'static Kernels,
     net: Option<Net>,
     exact: ExactTopK,
@@ -117,7 +120,7 @@ impl SparseCpu {
             name,
             settings: settings.clone(),
             options,
-            pool,
+            pool: Arc::new(pool),
             kernels,
             net: None,
             exact: ExactTopK::default(),
@@ -371,6 +374,16 @@ impl Engine for SparseCpu {
         self.step += 1;
         self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())
+    }
+
+    fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
+        let pool = Arc::clone(&self.pool);
+        pool.install(|| {
+            while next(batch) {
+                self.step(batch)?;
+            }
+            Ok(())
+        })
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {
