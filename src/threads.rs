@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, Yield};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-/// Runs `step` in the pool, whose other threads look for its tasks until it ends.
+/// Runs `step`, one or several, in the pool, whose other threads look for its tasks until it ends.
 ///
 /// Left to themselves they would fall asleep wherever a step has nothing for them, a dozen times and for tens of
 /// microseconds each. To be woken takes as long as many a task, and asking for it costs the CPU about what staying

@@ -128,6 +128,24 @@ impl SparseCpu {
             totals: Totals::default(),
         })
     }
+
+    /// One optimiser step, on a thread of the pool.
+    fn train(&mut self, batch: &Batch) -> Result<(), EngineError> {
+        let started = Instant::now();
+        let step = self.step;
+        let training = &self.settings.training;
+        let update = Update {
+            optimiser: self.options.optimiser,
+            adam: training.adam_step(step + 1),
+            rate: training.learning_rate,
+            momentum: self.options.momentum,
+        };
+        let net = self.net.as_mut().ok_or_else(no_parameters)?;
+        let loss = net.train(batch, step, &update, &mut self.recall, &mut self.totals.stats.phases);
+        self.step += 1;
+        self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
+        Ok(())
+    }
 }
 
 impl Net {
@@ -359,28 +377,15 @@ impl Engine for SparseCpu {
     }
 
     fn step(&mut self, batch: &Batch) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let step = self.step;
-        let training = &self.settings.training;
-        let update = Update {
-            optimiser: self.options.optimiser,
-            adam: training.adam_step(step + 1),
-            rate: training.learning_rate,
-            momentum: self.options.momentum,
-        };
-        let net = self.net.as_mut().ok_or_else(no_parameters)?;
-        let (recall, phases) = (&mut self.recall, &mut self.totals.stats.phases);
-        let loss = awake(&self.pool, || net.train(batch, step, &update, recall, phases));
-        self.step += 1;
-        self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
-        Ok(())
+        let pool = Arc::clone(&self.pool);
+        awake(&pool, || self.train(batch))
     }
 
     fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
         let pool = Arc::clone(&self.pool);
-        pool.install(|| {
+        awake(&pool, || {
             while next(batch) {
-                self.step(batch)?;
+                self.train(batch)?;
             }
             Ok(())
         })
