@@ -3,6 +3,7 @@
 mod common;
 
 use common::Problem;
+use slidebench::data::Batch;
 use slidebench::engine::Engine;
 use slidebench::network::{Init, Parameters, Rows, Shape};
 
@@ -227,6 +228,25 @@ fn dense_cpu_gives_the_same_bits_on_any_number_of_threads() {
             let one = trained(1);
             assert!(one == trained(2), "{problem:?}");
             assert!(one == trained(5), "{problem:?}");
+        }
+    }
+}
+
+#[test]
+fn batches_handed_in_train_as_steps_do() {
+    let problem = &problems()[0];
+    for name in ["reference", "dense-cpu", "lsh-cpu", "sparse-cpu:best"] {
+        for threads in [1, 2] {
+            let mut engine = problem.engine(name, "", threads);
+            losses(engine.as_mut(), problem);
+            let expected = engine.parameters().unwrap();
+            engine.load(&Parameters::new(&problem.shape, Init::Glorot, 5)).unwrap();
+            let mut left = problem.batches(STEPS).into_iter();
+            let mut next = |batch: &mut Batch| left.next().map(|next| *batch = next).is_some();
+            engine.steps(&mut Batch::default(), &mut next).unwrap();
+            let stats = engine.finish().unwrap();
+            assert_eq!(stats.steps, STEPS as u64, "{name}");
+            assert!(engine.parameters().unwrap() == expected, "{name} on {threads} threads");
         }
     }
 }
