@@ -33,6 +33,9 @@ pub fn awake<R: Send>(pool: &ThreadPool, step: impl FnOnce() -> R + Send) -> R {
 /// Runs `run` for every item, in parallel. A thread that finds none left waits for the others' without falling asleep, as
 /// one that waits for stolen work would after ten microseconds, and as `awake` cannot prevent for the thread that it runs
 /// the step on.
+///
+/// An item must not wait in rayon itself: its thread could begin the last item there, and would wait for the first, which
+/// lies unfinished beneath it.
 pub fn for_each<I: IndexedParallelIterator>(items: I, run: impl Fn(I::Item) + Send + Sync) {
     for_each_with(items, || (), |(), item| run(item));
 }
@@ -91,6 +94,7 @@ mod tests {
             assert_eq!(sum(10), 285, "the pool goes on");
         }
     }
+
     #[test]
     fn every_item_runs_once_and_a_panic_comes_through() {
         for threads in 1..=3 {
