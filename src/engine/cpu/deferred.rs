@@ -12,7 +12,7 @@
 //! the row's step alone, so it is kept once a step, not once a row; r is about 0.9, so that it grows over the next 200
 //! steps only.
 
-use crate::network::AdamStep;
+use crate::network::{AdamStep, Training};
 
 /// A rest of the sum that is not worth waiting for.
 const NEGLIGIBLE: f64 = 1e-9;
@@ -28,18 +28,43 @@ pub struct Deferred {
     stands: Vec<u32>,
     /// A step t: Σ_{j≥1} r^j·η_{t+j} over the steps so far.
     drift: Vec<f64>,
+    training: Training,
+    /// What is left of a row's moments after so many steps, from none to all so far.
+    faded: Vec<Faded>,
+}
+
+/// What steps without gradient leave of the moments.
+#[derive(Clone, Copy, Debug)]
+struct Faded {
+    /// β1^k and β2^k.
+    m: f32,
+    v: f32,
+    /// √β2^k/β1^k, or 0 where nothing is left of m.
+    ratio: f64,
+}
+
+impl Faded {
+    /// After `steps`; from `window` steps on, what is left of m is as good as nothing, and β1^k would leave the range of
+    /// an f32.
+    fn after(steps: usize, beta1: f32, beta2: f32, window: usize) -> Self {
+        let m = f64::from(beta1).powi(steps.min(window) as i32);
+        let v = f64::from(beta2).powi(steps as i32);
+        Self { m: m as f32, v: v as f32, ratio: if m > 0.0 { v.sqrt() / m } else { 0.0 } }
+    }
 }
 
 impl Deferred {
     /// For so many rows; none where old moments matter too long to be deferred (β1 near √β2).
-    pub fn new(rows: usize, beta1: f32, beta2: f32) -> Option<Self> {
+    pub fn new(rows: usize, training: &Training) -> Option<Self> {
+        let Training { beta1, beta2, .. } = *training;
         let r = f64::from(beta1) / f64::from(beta2).sqrt();
         let window = if r > 0.0 { NEGLIGIBLE.ln() / r.ln() } else { 1.0 };
         if !(1.0..LONGEST as f64).contains(&window) {
             return None;
         }
-        let powers = (0..=window.ceil() as i32).map(|j| r.powi(j)).collect();
-        Some(Self { powers, stands: vec![0; rows], drift: vec![0.0] })
+        let powers: Vec<f64> = (0..=window.ceil() as i32).map(|j| r.powi(j)).collect();
+        let faded = vec![Faded::after(0, beta1, beta2, powers.len())];
+        Some(Self { powers, stands: vec![0; rows], drift: vec![0.0], training: training.clone(), faded })
     }
 
     /// Steps taken so far.
@@ -52,12 +77,14 @@ impl Deferred {
         self.drift.push(0.0);
         let recent = self.drift.iter_mut().rev().zip(&self.powers).skip(1);
         recent.for_each(|(drift, power)| *drift += power * f64::from(step.rate));
+        let Training { beta1, beta2, .. } = self.training;
+        self.faded.push(Faded::after(self.faded.len(), beta1, beta2, self.powers.len()));
     }
 
     /// The step each row stands at, to be handed out to tasks together with the rows.
     pub fn stands(&mut self) -> (&mut [u32], Debts<'_>) {
         let now = self.now();
-        (&mut self.stands, Debts { now, powers: &self.powers, drift: &self.drift })
+        (&mut self.stands, Debts { now, drift: &self.drift, faded: &self.faded, epsilon: self.training.epsilon })
     }
 }
 
@@ -65,8 +92,9 @@ impl Deferred {
 #[derive(Clone, Copy, Debug)]
 pub struct Debts<'a> {
     now: u32,
-    powers: &'a [f64],
     drift: &'a [f64],
+    faded: &'a [Faded],
+    epsilon: f32,
 }
 
 impl Debts<'_> {
@@ -75,27 +103,23 @@ impl Debts<'_> {
         stands != 0 && stands != self.now
     }
 
-    /// Brings the books of a row up to date: the one step with gradient 0 that does what the row owes, under `adam`'s β
-    /// and ε. None where it owes nothing.
-    pub fn settle(&self, stands: &mut u32, adam: AdamStep) -> Option<AdamStep> {
+    /// Brings the books of a row up to date: the one step with gradient 0 that does what the row owes. None where it owes
+    /// nothing.
+    pub fn settle(&self, stands: &mut u32) -> Option<AdamStep> {
         let from = *stands;
         if !self.owes(from) {
             return None;
         }
         *stands = self.now;
-        let steps = self.now - from;
-        // What is left of m after the window is as good as nothing, and β1^k would leave the range of an f32.
-        let beta1 = f64::from(adam.beta1).powi(steps.min(self.powers.len() as u32) as i32);
-        let beta2 = f64::from(adam.beta2).powi(steps as i32);
-        let rate = if beta1 > 0.0 { self.drift[from as usize] * beta2.sqrt() / beta1 } else { 0.0 };
-        Some(AdamStep { rate: rate as f32, beta1: beta1 as f32, beta2: beta2 as f32, epsilon: adam.epsilon })
+        let faded = self.faded[(self.now - from) as usize];
+        let rate = (self.drift[from as usize] * faded.ratio) as f32;
+        Some(AdamStep { rate, beta1: faded.m, beta2: faded.v, epsilon: self.epsilon })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::Training;
 
     /// One weight under plain dense Adam and under deferral, gradients at some steps only.
     #[test]
@@ -108,7 +132,7 @@ mod tests {
                 *w -= f64::from(s.rate) * *m / (v.sqrt() + f64::from(s.epsilon));
             };
             let (mut plain, mut late) = ([1.0, 0.0, 0.0], [1.0, 0.0, 0.0]);
-            let mut deferred = Deferred::new(1, training.beta1, training.beta2).unwrap();
+            let mut deferred = Deferred::new(1, &training).unwrap();
             let mut t = 0;
             for (turn, gap) in gaps.iter().enumerate() {
                 for step in 1..=*gap {
@@ -120,7 +144,7 @@ mod tests {
                     if step == *gap {
                         let (stands, debts) = deferred.stands();
                         let [w, m, v] = &mut late;
-                        if let Some(debt) = debts.settle(&mut stands[0], adam) {
+                        if let Some(debt) = debts.settle(&mut stands[0]) {
                             // As the kernels do, with gradient 0.
                             (*m, *v) = (f64::from(debt.beta1) * *m, f64::from(debt.beta2) * *v);
                             *w -= f64::from(debt.rate) * *m / (v.sqrt() + f64::from(debt.epsilon));
@@ -138,7 +162,8 @@ mod tests {
 
     #[test]
     fn moments_that_never_fade_are_not_deferred() {
-        assert!(Deferred::new(1, 0.99, 0.9).is_none());
-        assert!(Deferred::new(1, 0.0, 0.999).is_some());
+        let deferred = |beta1, beta2| Deferred::new(1, &Training { beta1, beta2, ..Training::default() });
+        assert!(deferred(0.99, 0.9).is_none());
+        assert!(deferred(0.0, 0.999).is_some());
     }
 }

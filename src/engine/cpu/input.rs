@@ -13,7 +13,7 @@ use crate::engine::common::Shards;
 use crate::kernels::gemm::Product;
 use crate::kernels::kernels;
 use crate::kernels::memory::{Aligned, HugePages};
-use crate::network::{AdamStep, Layer, Order, Rows, Training};
+use crate::network::{Layer, Order, Rows, Training};
 use crate::threads;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -43,8 +43,6 @@ pub struct InputLayer {
     rows: Rows,
     /// Of rows that owe steps, where every row moves.
     deferred: Option<Deferred>,
-    /// β and ε of the steps so far.
-    adam: AdamStep,
     /// Where the state is row-wise: the training without first moments, and how many steps it took.
     row_wise: Option<(Training, u64)>,
     /// Features a part.
@@ -66,11 +64,10 @@ impl InputLayer {
         let part = layer.inputs.div_ceil(PARTS).max(1);
         let rows = training.input_rows;
         let deferrable = rows == Rows::Dense && (row_wise.is_some() || optimiser == Optimiser::Adam);
-        let deferred = || Deferred::new(layer.inputs, training.beta1, training.beta2);
+        let deferred = || Deferred::new(layer.inputs, training);
         Ok(Self {
             bias: Bias::new(&layer.bias, weights.stride),
             deferred: deferrable.then(deferred).flatten(),
-            adam: training.adam_step(1),
             rows,
             part,
             parts: (0..layer.inputs).step_by(part).map(|first| Part::new(part.min(layer.inputs - first))).collect(),
@@ -112,8 +109,8 @@ impl InputLayer {
 
     /// The same for those rows of each part that `list` gives, which is told the part's first feature.
     fn settle_rows<'a>(&'a mut self, list: impl Fn(usize, &'a mut Part) -> Listed<'a> + Sync) {
-        let Self { deferred, weights, parts, part, adam, .. } = self;
-        let (stride, part, adam) = (weights.stride, *part, *adam);
+        let Self { deferred, weights, parts, part, .. } = self;
+        let (stride, part) = (weights.stride, *part);
         let parts = parts.par_iter_mut().enumerate();
         let Some(deferred) = deferred else {
             threads::for_each(parts, |(index, own)| {
@@ -129,7 +126,7 @@ impl InputLayer {
                 if let Some(next) = rows.get(i + SETTLE_AHEAD).filter(|&next| debts.owes(stands[next])) {
                     shards.prefetch(index * part + next);
                 }
-                let Some(debt) = debts.settle(&mut stands[row], adam) else { continue };
+                let Some(debt) = debts.settle(&mut stands[row]) else { continue };
                 let row = index * part + row;
                 // SAFETY: every part has a range of its own, and a row is let go of before the next is taken.
                 let state = unsafe { shards.take(row..row + 1) };
@@ -171,7 +168,7 @@ impl InputLayer {
             Update::adam(training.adam_step(*steps))
         });
         let step = of_rows.as_ref().unwrap_or(step);
-        let Self { weights, bias, bias_gradient, parts, part, sums, gradient, deferred, adam, .. } = self;
+        let Self { weights, bias, bias_gradient, parts, part, sums, gradient, deferred, .. } = self;
         let dense = match &batch.inputs {
             Inputs::Dense { width, values } if sums.is_none() => Some((*width, &values[..])),
             _ => None,
@@ -184,7 +181,6 @@ impl InputLayer {
                 None => sparse_gradient(weights, parts, *part, sums, delta, step),
             },
             || {
-                *adam = step.adam;
                 if let Some(deferred) = deferred {
                     deferred.took(step.adam);
                     let now = deferred.now();

@@ -9,10 +9,11 @@ use crate::engine::EngineError;
 use crate::engine::common::Shards;
 use crate::engine::cpu::matrix::RowState;
 use crate::engine::cpu::{Bias, Matrix, Precision, State};
-use crate::kernels::bf16::{PairProduct, Parts, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs};
+use crate::kernels::bf16::{
+    PairProduct, Parts, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs, transpose_rows,
+};
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::memory::{Aligned, HugePages};
-use crate::kernels::softmax::row_sums;
 use crate::kernels::weights::Weights;
 use crate::kernels::{AdamRows, kernels};
 use crate::network::{AdamStep, Layer, Order};
@@ -89,13 +90,13 @@ impl Block<'_> {
         scratch
     }
 
-    /// From the block's deltas (`rows x samples`): `d_input (+)= Wᵀ·delta` (`stride x samples`) and
-    /// `dw = delta·input` (`rows x stride`; in bf16 whole tiles are written).
+    /// From the block's deltas (`rows x samples`), in f32 or as pairs that lie in `pairs`: `d_input (+)= Wᵀ·delta`
+    /// (`stride x samples`) and `dw = delta·input` (`rows x stride`; in bf16 whole tiles are written).
     #[allow(clippy::too_many_arguments)]
     fn gradients(
         &self,
         input: &Activations,
-        delta: &[f32],
+        (kind, delta): (Delta, &[f32]),
         samples: usize,
         d_input: &mut [f32],
         accumulate: bool,
@@ -113,17 +114,36 @@ impl Block<'_> {
         let (m, parts) = (tiled(rows), packed.parts);
         let weights = parts.pairs(m * stride);
         let (w, transposed) = (&mut pairs.w[..weights], &mut pairs.transposed[..weights]);
-        let g = &mut pairs.g[..parts.pairs(m * samples)];
         match self.w {
-            Weights::F32(weights) => pack_pairs(weights, stride, parts, w),
-            Weights::Bf16(_) => interleave_rows(self.pairs(m * stride, parts, pairs.rows), stride, w),
+            Weights::F32(weights) => {
+                pack_pairs(weights, stride, parts, w);
+                transpose_pairs(w, stride, transposed);
+            }
+            Weights::Bf16(_) => transpose_rows(self.pairs(m * stride, parts, pairs.rows), stride, transposed),
         }
-        transpose_pairs(w, stride, transposed);
-        pack_pairs(delta, samples, parts, g);
-        PairProduct { m: stride, n: samples, k: m, parts, a: transposed, b: g, accumulate }.run(d_input, ahead);
-        pack_rows(delta, parts, g);
-        PairProduct { m, n: stride, k: samples, parts, a: g, b: &packed.rows, accumulate: false }.run(dw, ahead);
+        let deltas = parts.pairs(m * samples);
+        let (along_rows, along_columns) = (&mut pairs.delta_rows[..deltas], &mut pairs.delta_columns[..deltas]);
+        match kind {
+            Delta::F32 => {
+                pack_pairs(delta, samples, parts, along_columns);
+                pack_rows(delta, parts, along_rows);
+            }
+            Delta::Pairs => interleave_rows(along_rows, samples, along_columns),
+        }
+        let (a, b) = (&*transposed, &*along_columns);
+        PairProduct { m: stride, n: samples, k: m, parts, a, b, accumulate }.run(d_input, ahead);
+        let (a, b) = (&*along_rows, &packed.rows);
+        PairProduct { m, n: stride, k: samples, parts, a, b, accumulate: false }.run(dw, ahead);
     }
+}
+
+/// Where the gradient for a block's sums was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delta {
+    /// Into the buffer of f32.
+    F32,
+    /// Into [`PairScratch::delta`], as the products want it.
+    Pairs,
 }
 
 /// Where a block's operands are packed to bf16; empty in f32.
@@ -133,8 +153,9 @@ pub struct PairScratch<'a> {
     rows: &'a mut [u32],
     w: &'a mut [u32],
     transposed: &'a mut [u32],
-    /// `block x samples` deltas.
-    g: &'a mut [u32],
+    /// `block x samples` deltas in two: along rows, and along columns.
+    delta_rows: &'a mut [u32],
+    delta_columns: &'a mut [u32],
 }
 
 impl<'a> PairScratch<'a> {
@@ -142,8 +163,16 @@ impl<'a> PairScratch<'a> {
     fn split(pairs: &'a mut [u32], weights: usize) -> Self {
         let (rows, rest) = pairs.split_at_mut(weights);
         let (w, rest) = rest.split_at_mut(weights);
-        let (transposed, g) = rest.split_at_mut(weights);
-        Self { rows, w, transposed, g }
+        let (transposed, deltas) = rest.split_at_mut(weights);
+        let (delta_rows, delta_columns) = deltas.split_at_mut(deltas.len() / 2);
+        Self { rows, w, transposed, delta_rows, delta_columns }
+    }
+
+    /// Room for deltas as pairs of one part along the rows, the padding of the last tile behind them zero.
+    pub fn delta(&mut self, numbers: usize) -> &mut [u32] {
+        let (delta, padding) = self.delta_rows.split_at_mut(numbers / 2);
+        padding.fill(0);
+        delta
     }
 }
 
@@ -214,7 +243,7 @@ impl NeuronLayer {
     fn pairs(&self, input: &Activations, samples: usize) -> (usize, usize) {
         let pairs = |numbers| input.packed.as_ref().map_or(0, |packed| packed.parts.pairs(numbers));
         let weights = pairs(self.block * self.weights.stride);
-        (3 * weights + pairs(self.block * samples), weights)
+        (3 * weights + 2 * pairs(self.block * samples), weights)
     }
 
     /// Runs `work(block, scratch of block x samples, …)` over all blocks, chunk by chunk in parallel.
@@ -260,8 +289,9 @@ impl NeuronLayer {
         output.fill_from_columns(samples);
     }
 
-    /// The backward pass and the update, block by block: `delta(block, out, …)` writes the loss's gradient for the
-    /// block's sums into the first `rows x samples` of `out`; from it come the gradient for the input's own sums (into
+    /// The backward pass and the update, block by block: `delta(block, out, db, …)` writes the loss's gradient for
+    /// the block's sums where it says, into the first `rows x samples` of `out` or into the pairs, and what its rows add
+    /// up to into `db`; from it come the gradient for the input's own sums (into
     /// `d_input`, ReLU passed) and Adam's step on W and biases. `source(rows)` tells where `delta` will read for the block
     /// of `rows`, so that the block before prefetches it.
     #[allow(clippy::too_many_arguments)]
@@ -273,7 +303,7 @@ impl NeuronLayer {
         samples: usize,
         step: AdamStep,
         source: impl Fn(Range<usize>) -> (*const f32, usize) + Sync,
-        delta: impl Fn(Block<'_>, &mut [f32], &mut PairScratch<'_>, &mut Ahead) + Sync,
+        delta: impl Fn(Block<'_>, &mut [f32], &mut [f32], &mut PairScratch<'_>, &mut Ahead) -> Delta + Sync,
     ) {
         let (stride, block, outputs, sgd) = (self.weights.stride, self.block, self.outputs(), self.sgd);
         let (threads, (pairs_size, weights)) = (rayon::current_num_threads(), self.pairs(input, samples));
@@ -320,9 +350,9 @@ impl NeuronLayer {
                 }
                 let mut ahead = Ahead::new([source(next), w, m, v]);
                 let of = Block { index: i, rows: rows.clone(), w: state.weights(), bias: b };
-                delta(of.clone(), g, &mut pairs, &mut ahead);
-                let (delta, db) = (&g[..rows.len() * samples], &mut db[..rows.len()]);
-                row_sums(delta, samples, db);
+                let db = &mut db[..rows.len()];
+                let kind = delta(of.clone(), g, db, &mut pairs, &mut ahead);
+                let delta = (kind, &g[..rows.len() * samples]);
                 of.gradients(input, delta, samples, partial, i > blocks.start, dw, &mut pairs, &mut ahead);
                 let dw = &dw[..rows.len() * stride];
                 match (sgd, state) {

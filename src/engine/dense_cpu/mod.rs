@@ -28,9 +28,10 @@ use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatc
 use crate::data::{Batch, Inputs};
 use crate::kernels::bf16::{Method, TILE, tiled};
 use crate::kernels::kernels;
+use crate::kernels::softmax::row_sums;
 use crate::network::{AdamStep, Parameters, Training};
 use activations::{Activations, Precision};
-use layer::{NeuronLayer, Scratch};
+use layer::{Delta, NeuronLayer, Scratch};
 use serde::Deserialize;
 use softmax::Softmax;
 use std::io;
@@ -46,7 +47,7 @@ struct Options {
     /// larger for it.
     block: Option<usize>,
     /// Most MiB of exponentials kept between the two passes; what does not fit is computed again. By default 1,024,
-    /// but 0 where AMX multiplies faster than memory could bring them back.
+    /// but 0 for products of two parts in AMX, which multiplies faster than memory could bring them back.
     logits_budget_mib: Option<usize>,
     precision: Precision,
     /// How weights and Adam's moments are stored.
@@ -89,7 +90,7 @@ impl Options {
 
     /// Bytes of exponentials to keep.
     fn budget(&self) -> usize {
-        let by_default = if self.precision != Precision::F32 && Method::best() == Method::Amx { 0 } else { 1024 };
+        let by_default = if self.precision == Precision::Bf16x3 && Method::best() == Method::Amx { 0 } else { 1024 };
         self.logits_budget_mib.unwrap_or(by_default) << 20
     }
 }
@@ -220,14 +221,16 @@ impl Network {
             if let Some(above) = above.first() {
                 let deltas = |rows: &Range<usize>| &above.columns[rows.start * samples..rows.end * samples];
                 let place = |rows: Range<usize>| (deltas(&rows).as_ptr(), rows.len() * samples);
-                layer.backward(h, d_input, scratch, samples, step, place, |block, g, _, _| {
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, db, _, _| {
                     let deltas = deltas(&block.rows);
                     g[..deltas.len()].copy_from_slice(deltas);
+                    row_sums(deltas, samples, db);
+                    Delta::F32
                 });
             } else {
                 let place = |rows| softmax.kept_place(rows, samples);
-                layer.backward(h, d_input, scratch, samples, step, place, |block, g, pairs, ahead| {
-                    softmax.gradient(batch, h, samples, &block, g, pairs, ahead);
+                layer.backward(h, d_input, scratch, samples, step, place, |block, g, db, pairs, ahead| {
+                    softmax.gradient(batch, h, samples, &block, g, db, pairs, ahead)
                 });
             }
         }

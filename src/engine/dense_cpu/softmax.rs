@@ -1,14 +1,15 @@
 //! Softmax and cross-entropy over the output layer in two passes over its blocks.
 
 use super::activations::{Activations, zeros};
-use super::layer::{Block, NeuronLayer, PairScratch, Scratch};
+use super::layer::{Block, Delta, NeuronLayer, PairScratch, Scratch};
 use crate::data::Batch;
 use crate::engine::common::Shards;
 use crate::engine::cpu::log_normalisers;
-use crate::kernels::bf16::tiled;
+use crate::kernels::bf16::{Parts, exp_rows, scale_less_target, scale_rows, tiled};
 use crate::kernels::gemm::Ahead;
 use crate::kernels::memory::{Aligned, Buffer};
-use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, scale_block};
+use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, row_sums, scale_block};
+use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use std::io;
 use std::ops::Range;
@@ -16,8 +17,10 @@ use std::ops::Range;
 /// What the first pass leaves for the second.
 #[derive(Debug, Default)]
 pub struct Softmax {
-    /// e^(z − the block's maximum) of the first blocks, `rows x samples` each.
+    /// e^(z − the block's maximum) of the first blocks, `rows x samples` each: in f32, or, where products are of one part,
+    /// as pairs of bf16 along the rows.
     kept: Option<Buffer>,
+    in_pairs: bool,
     /// Blocks in `kept`.
     kept_blocks: usize,
     /// Maxima and sums by block: `blocks x samples`. The second pass finds in place of a maximum the factor that makes
@@ -48,9 +51,12 @@ impl Softmax {
         budget: usize,
     ) -> io::Result<()> {
         self.list_truths(batch);
-        let kept_blocks = output.blocks().min(budget / (4 * output.block * samples));
+        let in_pairs = hidden.packed.as_ref().is_some_and(|packed| packed.parts == Parts::One);
+        self.in_pairs = in_pairs;
+        let packing = self.packing();
+        let kept_blocks = output.blocks().min(packing * budget / (4 * output.block * samples));
         // A bf16 product writes whole tiles, so the last block needs some room behind it.
-        let size = tiled(output.outputs().min(kept_blocks * output.block)) * samples;
+        let size = tiled(output.outputs().min(kept_blocks * output.block)) * samples / packing;
         if self.kept.as_ref().is_none_or(|kept| kept.len() < size) {
             self.kept = None; // give its memory back first
             self.kept = Some(zeros(size)?);
@@ -67,7 +73,7 @@ impl Softmax {
             // SAFETY: every block has places of its own.
             let (max, sum) =
                 unsafe { (max.take(i * samples..(i + 1) * samples), sum.take(i * samples..(i + 1) * samples)) };
-            let z = if i < kept_blocks {
+            let z = if i < kept_blocks && !in_pairs {
                 let end = if hidden.packed.is_some() { rows.start + tiled(rows.len()) } else { rows.end };
                 // SAFETY: as above; only the last block is no whole number of tiles.
                 unsafe { kept.take(rows.start * samples..end * samples) }
@@ -75,7 +81,8 @@ impl Softmax {
                 scratch
             };
             // Memory of the next block: its weights, and where its exponentials go.
-            let next = rows.end * samples..if i + 1 < kept_blocks { rows.end * samples + size } else { 0 };
+            let next = if i + 1 < kept_blocks { rows.end * samples..rows.end * samples + size } else { 0..0 };
+            let next = next.start / packing..next.end / packing;
             let (w, len) = block.w.place();
             let weights = (w.wrapping_add(len), len);
             let nowhere = (std::ptr::null(), 0);
@@ -85,10 +92,16 @@ impl Softmax {
             // SAFETY: as above.
             let logits = unsafe { truth_logits.take(span.clone()) };
             for (logit, &truth) in logits.iter_mut().zip(&truths[span]) {
-                let (row, b) = place(truth, &rows);
+                let (row, b) = place_in(truth, &rows);
                 *logit = z[row * samples + b] + block.bias[row];
             }
-            exp_block(&mut z[..size], samples, block.bias, max, sum);
+            if i < kept_blocks && in_pairs {
+                // SAFETY: as above.
+                let e = unsafe { kept.take(rows.start * samples / 2..rows.end * samples / 2) };
+                exp_rows(&mut z[..size], samples, block.bias, max, sum, cast_slice_mut(e));
+            } else {
+                exp_block(&mut z[..size], samples, block.bias, max, sum);
+            }
         });
         self.merge(batch, samples);
         Ok(())
@@ -123,6 +136,11 @@ impl Softmax {
         });
     }
 
+    /// Exponentials to an f32's room in `kept`.
+    fn packing(&self) -> usize {
+        if self.in_pairs { 2 } else { 1 }
+    }
+
     /// The batch's summed loss.
     pub fn loss(&self, batch: &Batch) -> f64 {
         let of_truth = |(&truth, &logit): (&u64, &f32)| {
@@ -135,11 +153,11 @@ impl Softmax {
     /// Where the exponentials of `rows` are kept, if they are.
     pub fn kept_place(&self, rows: Range<usize>, samples: usize) -> (*const f32, usize) {
         let kept = self.kept.as_deref().unwrap_or_default();
-        kept.get(rows.start * samples..rows.end * samples).map_or((std::ptr::null(), 0), |e| (e.as_ptr(), e.len()))
+        let place = rows.start * samples / self.packing()..rows.end * samples / self.packing();
+        kept.get(place).map_or((std::ptr::null(), 0), |e| (e.as_ptr(), e.len()))
     }
 
-    /// The second pass's share of a block: the loss's gradient for its logits, (p − t) / B, into the first
-    /// `rows x samples` of `g`.
+    /// The second pass's share of a block: the loss's gradient for its logits, (p − t) / B, and for its biases into `db`.
     #[allow(clippy::too_many_arguments)]
     pub fn gradient(
         &self,
@@ -148,28 +166,47 @@ impl Softmax {
         samples: usize,
         block: &Block<'_>,
         g: &mut [f32],
+        db: &mut [f32],
         pairs: &mut PairScratch<'_>,
         ahead: &mut Ahead,
-    ) {
+    ) -> Delta {
         let rows = &block.rows;
         let size = rows.len() * samples;
-        if block.index < self.kept_blocks {
+        let (is_kept, place) = (block.index < self.kept_blocks, rows.start * samples..rows.end * samples);
+        let e = is_kept.then(|| {
             let kept = self.kept.as_ref().expect("blocks have been kept");
-            let e = &kept[rows.start * samples..rows.end * samples];
-            scale_block(e, &mut g[..size], &self.max[block.index * samples..(block.index + 1) * samples]);
+            &kept[place.start / self.packing()..place.end / self.packing()]
+        });
+        let scale = &self.max[block.index * samples..(block.index + 1) * samples];
+        let truths = self.truths[of_rows(&self.truths, rows)].iter().map(|&truth| {
+            let (row, b) = place_in(truth, rows);
+            (row, b, self.share[b] / batch.labels(b).len() as f32)
+        });
+        if let Some(e) = e.filter(|_| self.in_pairs) {
+            let (e, g) = (cast_slice(e), pairs.delta(size));
+            scale_rows(e, scale, g, db);
+            for (row, b, target) in truths {
+                scale_less_target(e, scale[b], target, row * samples + b, g);
+                db[row] -= target;
+            }
+            return Delta::Pairs;
+        }
+        if let Some(e) = e {
+            scale_block(e, &mut g[..size], scale);
         } else {
             block.product(hidden, samples, g, pairs, ahead);
             exp_scale_block(&mut g[..size], block.bias, &self.log_normaliser, &self.share);
         }
-        for &truth in &self.truths[of_rows(&self.truths, rows)] {
-            let (row, b) = place(truth, rows);
-            g[row * samples + b] -= self.share[b] / batch.labels(b).len() as f32;
+        for (row, b, target) in truths {
+            g[row * samples + b] -= target;
         }
+        row_sums(&g[..size], samples, db);
+        Delta::F32
     }
 
-    /// Logits kept from the first pass, as a number of f32.
+    /// The room of the exponentials kept from the first pass, as a number of f32.
     pub fn kept_len(&self, output: &NeuronLayer, samples: usize) -> usize {
-        output.outputs().min(self.kept_blocks * output.block) * samples
+        output.outputs().min(self.kept_blocks * output.block) * samples / self.packing()
     }
 
     pub fn bytes(&self) -> u64 {
@@ -186,6 +223,6 @@ fn of_rows(truths: &[u64], rows: &Range<usize>) -> Range<usize> {
 }
 
 /// Row within the block and sample of a truth.
-fn place(truth: u64, rows: &Range<usize>) -> (usize, usize) {
+fn place_in(truth: u64, rows: &Range<usize>) -> (usize, usize) {
     ((truth >> 32) as usize - rows.start, truth as u32 as usize)
 }

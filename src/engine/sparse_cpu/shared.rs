@@ -7,8 +7,8 @@
 //!
 //! Two passes over chunks of rows, as `dense-cpu` makes over its blocks: the first gathers a chunk's weights and leaves
 //! maxima and sums of its exponentials; the second, with the normaliser known, makes gradients and updates the rows.
-//! Between them wait the gathered weights and, where products are dear, the exponentials; all else a thread keeps in its
-//! cache from chunk to chunk.
+//! Between them wait the gathered weights and the exponentials, in the precision of the products; all else a thread keeps
+//! in its cache from chunk to chunk.
 
 use super::layer::Target;
 use crate::data::Batch;
@@ -16,12 +16,13 @@ use crate::engine::common::Shards;
 use crate::engine::cpu::{Bias, Matrix, MatrixShards, Update, log_normalisers};
 use crate::engine::exact_top_k::transpose;
 use crate::kernels::bf16::{
-    Method, PairProduct, Parts, interleave_rows, pack_pairs, pack_rows, tiled, transpose_pairs,
+    PairProduct, Parts, exp_rows, interleave_rows, pack_pairs, pack_rows, scale_less_target, scale_rows, tiled,
+    transpose_rows,
 };
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::memory::Aligned;
-use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, row_sums, scale_block};
+use crate::kernels::softmax::{exp_block, exp_scale_block, row_sums, scale_block};
 use crate::kernels::weights::Weights;
 use crate::threads;
 use bytemuck::{cast_slice, cast_slice_mut};
@@ -76,13 +77,6 @@ pub enum Products {
     Bf16,
 }
 
-impl Products {
-    /// Whether exponentials wait for the second pass: AMX multiplies faster than memory could bring them back.
-    fn keep_exponentials(self) -> bool {
-        self == Self::F32 || Method::best() != Method::Amx
-    }
-}
-
 /// Work space of a shared step.
 #[derive(Debug, Default)]
 pub struct Shared {
@@ -124,8 +118,9 @@ struct Chunk {
     /// Gathered weights (`R x stride`), in f32 or as pairs of bf16 along the rows.
     w: Aligned<f32>,
     pairs: Aligned<u32>,
-    /// Exponentials (`R x samples`), where they are kept.
+    /// Exponentials (`R x samples`), in f32 or as pairs of bf16 along the rows.
     kept: Aligned<f32>,
+    kept_pairs: Aligned<u32>,
     /// Bias plus correction, a row.
     bias: Vec<f32>,
     targets: Vec<Found>,
@@ -139,8 +134,6 @@ struct Found {
     at: u32,
     sample: u32,
     mass: f32,
-    /// Of its neuron, which does not hold for its own sample.
-    correction: f32,
 }
 
 /// What a thread needs while a chunk passes.
@@ -212,14 +205,21 @@ impl Shared {
         threads::for_each(tasks, |((chunk, (neurons, corrections)), (max, sum))| {
             let Scratch { rows, z, .. } = &mut *of_thread(scratch);
             chunk.take(neurons, weights, bias, corrections, rows, products);
-            if products.keep_exponentials() {
+            if products == Products::F32 {
                 std::mem::swap(z, &mut chunk.kept);
             }
             chunk.logits(inputs, products, z);
             chunk.find_targets(targets, corrections, samples, z);
-            exp_block(&mut z[..neurons.len() * samples], samples, &chunk.bias, max, sum);
-            if products.keep_exponentials() {
-                std::mem::swap(z, &mut chunk.kept);
+            let (logits, bias) = (&mut z[..neurons.len() * samples], &chunk.bias);
+            match products {
+                Products::F32 => {
+                    exp_block(logits, samples, bias, max, sum);
+                    std::mem::swap(z, &mut chunk.kept);
+                }
+                Products::Bf16 => {
+                    chunk.kept_pairs.resize(logits.len() / 2, 0);
+                    exp_rows(logits, samples, bias, max, sum, &mut chunk.kept_pairs);
+                }
             }
         });
         self.normalise()
@@ -263,30 +263,37 @@ impl Shared {
         self.partials = partials;
     }
 
-    /// The loss's gradient for the logits of the `index`-th chunk into `scratch.z`, and for its biases into `scratch.db`.
+    /// The loss's gradient for the logits of the `index`-th chunk into `scratch.z`, or `scratch.z_pairs` as pairs of bf16
+    /// along the rows, and for its biases into `scratch.db`.
     fn delta(&self, chunk: &Chunk, index: usize, scratch: &mut Scratch) {
-        let Scratch { z, scale, db, .. } = scratch;
+        let Scratch { z, z_pairs, scale, db, .. } = scratch;
         let (rows, samples) = (chunk.neurons.len(), self.inputs.samples);
         let size = rows * samples;
-        if self.products.keep_exponentials() {
-            z.first(tiled(rows) * samples);
-            scale.clear();
-            let max = &self.max[index * samples..][..samples];
-            let of_sample = max.iter().zip(&self.log_normaliser).zip(&self.share);
-            scale.extend(of_sample.map(|((max, log_normaliser), share)| gradient_scale(max - log_normaliser, *share)));
-            scale_block(&chunk.kept[..size], &mut z[..size], scale);
-        } else {
-            chunk.logits(&self.inputs, self.products, z);
-            for found in &chunk.targets {
-                z[found.at as usize] -= found.correction;
-            }
-            exp_scale_block(&mut z[..size], &chunk.bias, &self.log_normaliser, &self.share);
-        }
-        for found in &chunk.targets {
-            z[found.at as usize] -= found.mass * self.share[found.sample as usize];
-        }
+        scale.clear();
+        scale.extend_from_slice(&self.max[index * samples..][..samples]);
+        exp_scale_block(scale, &[0.0], &self.log_normaliser, &self.share);
         db.resize(rows, 0.0);
-        row_sums(&z[..size], samples, db);
+        match self.products {
+            Products::F32 => {
+                let z = &mut z.first(tiled(rows) * samples)[..size];
+                scale_block(&chunk.kept[..size], z, scale);
+                for found in &chunk.targets {
+                    z[found.at as usize] -= found.mass * self.share[found.sample as usize];
+                }
+                row_sums(z, samples, db);
+            }
+            Products::Bf16 => {
+                let (z, beyond) = z_pairs.first(tiled(rows) * samples / 2).split_at_mut(size / 2);
+                beyond.fill(0);
+                scale_rows(&chunk.kept_pairs, scale, z, db);
+                for found in &chunk.targets {
+                    let (at, sample) = (found.at as usize, found.sample as usize);
+                    let target = found.mass * self.share[sample];
+                    scale_less_target(&chunk.kept_pairs, scale[sample], target, at, z);
+                    db[at / samples] -= target;
+                }
+            }
+        }
     }
 }
 
@@ -386,7 +393,7 @@ impl Chunk {
             let at = row * samples + sample as usize;
             z[at] -= corrections[row];
             self.target_logits += f64::from(mass) * f64::from(z[at] + self.bias[row]);
-            self.targets.push(Found { at: at as u32, sample, mass, correction: corrections[row] });
+            self.targets.push(Found { at: at as u32, sample, mass });
         }
     }
 
@@ -397,25 +404,23 @@ impl Chunk {
         let m = tiled(rows);
         let Scratch { rows: dw, z, w_pairs, z_pairs, z_transposed, .. } = scratch;
         let dw = dw.first(m * stride);
-        let z = &z[..rows * samples];
         match products {
             Products::F32 => {
+                let z = &z[..rows * samples];
                 let dims = (samples, stride, rows);
                 Product::transposed(dims, z, samples, &self.w, stride).accumulating(accumulate).run(dx);
                 Product::rows((rows, stride, samples), z, samples, &inputs.rows, stride).run(dw);
             }
             Products::Bf16 => {
                 let w_pairs = w_pairs.first(m * stride / 2);
-                let z_pairs = z_pairs.first(m * samples / 2);
+                let z_pairs = &z_pairs[..m * samples / 2];
                 let z_transposed = z_transposed.first(m * samples / 2);
                 interleave_rows(&self.pairs, stride, w_pairs);
-                pack_pairs(z, samples, Parts::One, z_pairs);
-                transpose_pairs(z_pairs, samples, z_transposed);
+                transpose_rows(z_pairs, samples, z_transposed);
                 let (a, b) = (&*z_transposed, &*w_pairs);
                 let product = PairProduct { m: samples, n: stride, k: m, parts: Parts::One, a, b, accumulate };
                 product.run(dx, &mut Ahead::default());
-                pack_rows(z, Parts::One, z_pairs);
-                let (a, b) = (&*z_pairs, &inputs.packed_rows);
+                let (a, b) = (z_pairs, &inputs.packed_rows);
                 let product = PairProduct { m, n: stride, k: samples, parts: Parts::One, a, b, accumulate: false };
                 product.run(dw, &mut Ahead::default());
             }

@@ -23,8 +23,10 @@ mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod pack;
+mod softmax;
 
-pub use pack::{interleave_rows, pack_pairs, pack_rows, transpose_pairs};
+pub use pack::{interleave_rows, pack_pairs, pack_rows, transpose_pairs, transpose_rows};
+pub use softmax::{exp_rows, scale_less_target, scale_rows};
 
 use super::gemm::Ahead;
 use super::kernels;

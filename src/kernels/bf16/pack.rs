@@ -15,7 +15,7 @@ fn rest(x: f32) -> f32 {
 }
 
 /// Whether the CPU rounds to bf16 itself.
-fn native() -> bool {
+pub(super) fn native() -> bool {
     #[cfg(target_arch = "x86_64")]
     return kernels().name == "avx512" && std::arch::is_x86_feature_detected!("avx512bf16");
     #[cfg(not(target_arch = "x86_64"))]
@@ -139,6 +139,31 @@ pub fn transpose_pairs(from: &[u32], width: usize, out: &mut [u32]) {
     }
 }
 
+/// Pairs along rows (`rows x width/2`, rows a multiple of [`TILE`]) become pairs along the rows of the transpose
+/// (`width x rows/2`).
+///
+/// # Panics
+/// If `from` is no whole number of tiles of rows, or `width` no multiple of [`TILE`], or the lengths differ.
+pub fn transpose_rows(from: &[u32], width: usize, out: &mut [u32]) {
+    assert!(width.is_multiple_of(TILE) && from.len().is_multiple_of(width / 2 * TILE) && from.len() == out.len());
+    let (stride, pairs) = (width / 2, from.len() / width.max(1));
+    for (panel, out) in out.chunks_exact_mut((TILE * pairs).max(1)).enumerate() {
+        let from = &from[panel * TILE / 2..];
+        #[cfg(target_arch = "x86_64")]
+        if native() {
+            // SAFETY: the CPU has the features; there are 2·pairs rows, a multiple of 32, and this panel of each.
+            unsafe { vectors::transpose_rows(from.as_ptr(), stride, pairs, out.as_mut_ptr()) };
+            continue;
+        }
+        for (i, out) in out.chunks_exact_mut(pairs).enumerate() {
+            let number = |row: usize| from[row * stride + i / 2] >> (i % 2 * 16) & 0xFFFF;
+            for (q, out) in out.iter_mut().enumerate() {
+                *out = number(2 * q) | number(2 * q + 1) << 16;
+            }
+        }
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 mod vectors {
     use super::{CHUNK, Parts, TILE};
@@ -198,18 +223,74 @@ mod vectors {
     /// `pairs x 32` to `32 x pairs`, `pairs` a multiple of 16.
     #[target_feature(enable = "avx512f")]
     pub unsafe fn transpose(from: &[u32], pairs: usize, out: &mut [u32]) {
-        // Offsets of 16 pairs, one below the other.
-        let below: [u32; 16] = std::array::from_fn(|lane| 32 * lane as u32);
-        // SAFETY: q + lane < pairs and i < 32.
+        // SAFETY: q + row < pairs and i + column < 32.
         unsafe {
-            let below = _mm512_loadu_si512(below.as_ptr().cast());
             for q in (0..pairs).step_by(16) {
-                for i in 0..32 {
-                    let column = _mm512_i32gather_epi32::<4>(below, from.as_ptr().add(q * 32 + i).cast());
-                    _mm512_storeu_si512(out.as_mut_ptr().add(i * pairs + q).cast(), column);
+                for i in [0, 16] {
+                    let square =
+                        std::array::from_fn(|row| _mm512_loadu_si512(from.as_ptr().add((q + row) * 32 + i).cast()));
+                    for (column, pairs_of_column) in turn(square).into_iter().enumerate() {
+                        _mm512_storeu_si512(out.as_mut_ptr().add((i + column) * pairs + q).cast(), pairs_of_column);
+                    }
                 }
             }
         }
+    }
+
+    /// `2·pairs x 16` to `32 x pairs`, `pairs` a multiple of 16: of rows that lie `stride` pairs apart.
+    #[target_feature(enable = "avx512f,avx512bw")]
+    pub unsafe fn transpose_rows(from: *const u32, stride: usize, pairs: usize, out: *mut u32) {
+        // SAFETY: q + row < pairs and number < 32.
+        unsafe {
+            let row = |row: usize| _mm512_loadu_si512(from.add(row * stride).cast());
+            for q in (0..pairs).step_by(16) {
+                // Of each eight numbers of two rows the first four are paired, then the others.
+                let lower = std::array::from_fn(|i| _mm512_unpacklo_epi16(row(2 * (q + i)), row(2 * (q + i) + 1)));
+                for (i, pairs_of_number) in turn(lower).into_iter().enumerate() {
+                    _mm512_storeu_si512(out.add((i / 4 * 8 + i % 4) * pairs + q).cast(), pairs_of_number);
+                }
+                let upper = std::array::from_fn(|i| _mm512_unpackhi_epi16(row(2 * (q + i)), row(2 * (q + i) + 1)));
+                for (i, pairs_of_number) in turn(upper).into_iter().enumerate() {
+                    _mm512_storeu_si512(out.add((i / 4 * 8 + i % 4 + 4) * pairs + q).cast(), pairs_of_number);
+                }
+            }
+        }
+    }
+
+    /// The transpose of 16 x 16.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn turn(rows: [__m512i; 16]) -> [__m512i; 16] {
+        use std::array::from_fn;
+        // Columns 4q + c of rows 4g to 4g + 3, for the four q side by side, at 4g + c: twice by neighbours,
+        let twos: [__m512i; 16] = from_fn(|i| {
+            let (even, odd) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
+            if i % 2 == 0 { _mm512_unpacklo_epi32(even, odd) } else { _mm512_unpackhi_epi32(even, odd) }
+        });
+        let fours: [__m512i; 16] = from_fn(|i| {
+            let (even, odd) = (twos[i / 4 * 4 + i % 4 / 2], twos[i / 4 * 4 + i % 4 / 2 + 2]);
+            if i % 2 == 0 { _mm512_unpacklo_epi64(even, odd) } else { _mm512_unpackhi_epi64(even, odd) }
+        });
+        // then by quarters of registers: q 0 and 2, or 1 and 3, of two g,
+        let eights: [__m512i; 16] = from_fn(|i| {
+            let (c, first) = (i % 4, i / 8 * 8);
+            let (even, odd) = (fours[first + c], fours[first + 4 + c]);
+            if i / 4 % 2 == 0 {
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(even, odd)
+            } else {
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(even, odd)
+            }
+        });
+        // and of all four.
+        from_fn(|column| {
+            let (q, c) = (column / 4, column % 4);
+            let (low, high) = (eights[q % 2 * 4 + c], eights[8 + q % 2 * 4 + c]);
+            if q < 2 {
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(low, high)
+            } else {
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(low, high)
+            }
+        })
     }
 
     /// [`TILE`] numbers of one row and the next, and what rounding took from them where `low` is not empty.
@@ -306,6 +387,19 @@ mod tests {
             for i in 0..64 {
                 assert!((0..pairs).all(|q| rows[i * pairs + q] == panels[(i / 32 * pairs + q) * 32 + i % 32]));
             }
+        }
+    }
+
+    #[test]
+    fn rows_turn_at_once_as_by_way_of_panels() {
+        for (rows, width) in [(32, 64), (96, 32), (64, 128)] {
+            let from: Vec<u32> = (0..rows * width / 2).map(|i| (i as u32).wrapping_mul(0x9e37_79b9)).collect();
+            let (mut panels, mut turned) = (vec![0; from.len()], vec![0; from.len()]);
+            interleave_rows(&from, width, &mut panels);
+            transpose_pairs(&panels, width, &mut turned);
+            let mut at_once = vec![9; from.len()];
+            transpose_rows(&from, width, &mut at_once);
+            assert_eq!(at_once, turned);
         }
     }
 }
