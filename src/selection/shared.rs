@@ -115,9 +115,9 @@ impl SharedSelection {
         }
     }
 
-    /// Forgets the last batch and takes in the labels of the next: all there is to do before that batch's queries are
-    /// known.
-    pub fn begin(&mut self, batch: &Batch) {
+    /// Forgets the last batch and takes in the labels of the next, and random negatives: all there is to do before that
+    /// batch's queries are known.
+    pub fn begin(&mut self, step: u64, batch: &Batch) {
         self.know(batch.len());
         if let Negatives::Hashed(_) = self.negatives {
             self.votes.clear();
@@ -127,25 +127,31 @@ impl SharedSelection {
             self.seen[label as usize / 64] |= 1 << (label % 64);
         }
         self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
+        if let Negatives::Random(sampler) = &self.negatives {
+            let mut rng = stream(self.seed, step, 0);
+            for _ in 0..self.known.count {
+                let neuron = sampler.draw(&mut rng);
+                self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
+            }
+            self.list();
+        }
     }
 
-    /// Chooses the active neurons of the batch begun.
-    pub fn choose(&mut self, step: u64, queries: Queries<'_>) {
-        let mut mark = |neuron: u32| self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
-        match &mut self.negatives {
-            Negatives::Random(sampler) => {
-                let mut rng = stream(self.seed, step, 0);
-                for _ in 0..self.known.count {
-                    mark(sampler.draw(&mut rng));
-                }
+    /// Whether the set depends on the batch's queries, so that it is not complete before [`choose`](Self::choose).
+    pub fn asks(&self) -> bool {
+        matches!(self.negatives, Negatives::Hashed(_))
+    }
+
+    /// Adds what the batch's queries find to the labels of the batch begun.
+    pub fn choose(&mut self, queries: Queries<'_>) {
+        if let Negatives::Hashed(lsh) = &mut self.negatives {
+            let most = self.count.min(self.most.saturating_sub(self.labels));
+            lsh.elect(queries, self.known.samples, most, &mut self.votes, &mut self.hashed);
+            for &neuron in &self.hashed {
+                self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
             }
-            Negatives::Hashed(lsh) => {
-                let most = self.count.min(self.most.saturating_sub(self.labels));
-                lsh.elect(queries, self.known.samples, most, &mut self.votes, &mut self.hashed);
-                self.hashed.iter().for_each(|&neuron| mark(neuron));
-            }
+            self.list();
         }
-        self.list();
     }
 
     /// Lists the neurons seen and their corrections.

@@ -1,7 +1,7 @@
 //! The softmax's normaliser from what blocks of neurons leave of their exponentials.
 
 use crate::kernels::LANES;
-use crate::kernels::softmax::exp;
+use crate::kernels::softmax::exp_scale_block;
 use crate::threads;
 use rayon::prelude::*;
 
@@ -9,19 +9,32 @@ use rayon::prelude::*;
 /// `blocks x samples`, `samples` a multiple of [`LANES`]. Sums run in block order, in f64.
 pub fn log_normalisers(max: &[f32], sum: &[f32], samples: usize, out: &mut Vec<f32>) {
     out.resize(samples, 0.0);
-    threads::for_each(out.par_chunks_mut(LANES).enumerate(), |(group, out)| {
-        let lanes = |row: &'_ [f32]| -> [f32; LANES] { std::array::from_fn(|lane| row[group * LANES + lane]) };
-        let mut largest = [f32::NEG_INFINITY; LANES];
-        for max in max.chunks_exact(samples).map(lanes) {
-            largest = std::array::from_fn(|lane| largest[lane].max(max[lane]));
+    threads::for_each(out.par_chunks_mut(GROUP).enumerate(), |(group, out)| {
+        let columns = group * GROUP..group * GROUP + out.len();
+        let mut largest = [f32::NEG_INFINITY; GROUP];
+        for max in max.chunks_exact(samples) {
+            for (largest, max) in largest.iter_mut().zip(&max[columns.clone()]) {
+                *largest = largest.max(*max);
+            }
         }
-        let mut total = [0.0f64; LANES];
-        for (max, sum) in max.chunks_exact(samples).map(lanes).zip(sum.chunks_exact(samples).map(lanes)) {
-            let scaled: [f32; LANES] = std::array::from_fn(|lane| sum[lane] * exp(max[lane] - largest[lane]));
-            total = std::array::from_fn(|lane| total[lane] + f64::from(scaled[lane]));
+        let largest = &largest[..out.len()];
+        let mut total = [0.0f64; GROUP];
+        for (max, sum) in max.chunks_exact(samples).zip(sum.chunks_exact(samples)) {
+            let mut scaled = [0.0; GROUP];
+            let scaled = &mut scaled[..out.len()];
+            scaled.copy_from_slice(&max[columns.clone()]);
+            // What this makes 0 is too little to change a sum of at least 1.
+            exp_scale_block(scaled, &[0.0], largest, &ONES[..out.len()]);
+            for ((total, scaled), sum) in total.iter_mut().zip(&*scaled).zip(&sum[columns.clone()]) {
+                *total += f64::from(scaled * sum);
+            }
         }
-        for (lane, out) in out.iter_mut().enumerate() {
-            *out = (f64::from(largest[lane]) + total[lane].ln()) as f32;
+        for ((out, largest), total) in out.iter_mut().zip(largest).zip(&total) {
+            *out = (f64::from(*largest) + total.ln()) as f32;
         }
     });
 }
+
+/// Samples a task.
+const GROUP: usize = 4 * LANES;
+const ONES: [f32; GROUP] = [1.0; GROUP];

@@ -51,8 +51,8 @@ impl Hashed {
     pub fn choose(&mut self, step: u64, batch: &Batch, x: &[f32], stride: usize) -> &[u32] {
         let queries = Queries { x, width: self.width, stride };
         self.pool.install(|| {
-            self.selection.begin(batch);
-            self.selection.choose(step, queries);
+            self.selection.begin(step, batch);
+            self.selection.choose(queries);
         });
         &self.selection.neurons
     }

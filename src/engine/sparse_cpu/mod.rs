@@ -240,7 +240,12 @@ impl Net {
             clock.lap(Phase::Rebuild);
         }
         let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
-        rayon::join(|| selection.choose(step, queries), || shared.take_inputs(batch, x, layer.weights.stride));
+        let mut take_inputs = || shared.take_inputs(batch, x, layer.weights.stride);
+        if selection.asks() {
+            rayon::join(|| selection.choose(queries), take_inputs);
+        } else {
+            take_inputs();
+        }
         clock.lap(Phase::Select);
         let SharedSelection { neurons, corrections, .. } = selection;
         let loss = shared.forward(&layer.weights, &layer.bias, neurons, corrections, targets);
@@ -257,7 +262,7 @@ impl Net {
             || {
                 list_targets(batch, &mut targets);
                 if let Some((selection, _)) = &mut shared {
-                    selection.begin(batch);
+                    selection.begin(step, batch);
                 }
             },
         );

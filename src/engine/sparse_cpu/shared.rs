@@ -144,6 +144,8 @@ struct Scratch {
     /// Logits, then their gradients (`R x samples`), and the factor a sample that makes exponentials gradients.
     z: Aligned<f32>,
     scale: Vec<f32>,
+    /// By neuron, counted from a chunk's first: its row, where it is active.
+    row_of: Vec<u32>,
     /// Gradient of the biases.
     db: Vec<f32>,
     /// Weights and gradients as bf16 operands.
@@ -203,13 +205,13 @@ impl Shared {
             .zip(active.par_chunks(rows).zip(corrections.par_chunks(rows)))
             .zip(max.par_chunks_mut(samples).zip(sum.par_chunks_mut(samples)));
         threads::for_each(tasks, |((chunk, (neurons, corrections)), (max, sum))| {
-            let Scratch { rows, z, .. } = &mut *of_thread(scratch);
+            let Scratch { rows, z, row_of, .. } = &mut *of_thread(scratch);
             chunk.take(neurons, weights, bias, corrections, rows, products);
             if products == Products::F32 {
                 std::mem::swap(z, &mut chunk.kept);
             }
             chunk.logits(inputs, products, z);
-            chunk.find_targets(targets, corrections, samples, z);
+            chunk.find_targets(targets, corrections, samples, row_of, z);
             let (logits, bias) = (&mut z[..neurons.len() * samples], &chunk.bias);
             match products {
                 Products::F32 => {
@@ -254,10 +256,12 @@ impl Shared {
                 chunk.step(&shards, [&b, &bm, &bv], scratch, stride, step);
             }
         });
-        threads::for_each(dx.par_chunks_mut(stride).enumerate(), |(sample, dx)| {
+        // Long enough stretches of each that the CPU sees them coming.
+        let stretch = 8 * stride;
+        threads::for_each(dx.par_chunks_mut(stretch).enumerate(), |(index, dx)| {
             dx.fill(0.0);
             for partial in partials.chunks_exact(samples * stride) {
-                (kernels().axpy)(1.0, &partial[sample * stride..][..stride], dx);
+                (kernels().axpy)(1.0, &partial[index * stretch..][..dx.len()], dx);
             }
         });
         self.partials = partials;
@@ -378,17 +382,26 @@ impl Chunk {
     }
 
     /// Finds the true labels among the chunk's logits, takes the correction off them, and sums them up for the loss.
-    fn find_targets(&mut self, targets: &[Target], corrections: &[f32], samples: usize, z: &mut [f32]) {
+    fn find_targets(
+        &mut self,
+        targets: &[Target],
+        corrections: &[f32],
+        samples: usize,
+        row_of: &mut Vec<u32>,
+        z: &mut [f32],
+    ) {
         self.targets.clear();
         self.target_logits = 0.0;
         let (first, last) = (self.neurons[0], self.neurons[self.neurons.len() - 1]);
         let from = targets.partition_point(|t| t.0 < first);
         let to = targets.partition_point(|t| t.0 <= last);
-        let mut row = 0;
+        // Looked up, since to walk both lists side by side is to guess wrongly at every other target.
+        row_of.resize(row_of.len().max((last - first) as usize + 1), 0);
+        for (row, &local) in (0..).zip(&self.local) {
+            row_of[local as usize] = row;
+        }
         for &(neuron, sample, mass) in &targets[from..to] {
-            while self.neurons[row] < neuron {
-                row += 1;
-            }
+            let row = row_of[(neuron - first) as usize] as usize;
             assert_eq!(self.neurons[row], neuron, "true labels are active");
             let at = row * samples + sample as usize;
             z[at] -= corrections[row];
