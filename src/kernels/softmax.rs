@@ -86,7 +86,7 @@ dispatched! {
 /// e^x by range reduction to |r| ≤ ln2/2 and a polynomial of degree 6, in operations that vectorise on any CPU.
 /// Relative error under 4e-7 for −87 ≤ x ≤ 88; below, the result stays at e^−87.
 #[inline(always)]
-pub(crate) fn exp(x: f32) -> f32 {
+fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23: adding it rounds to an integer that then sits in the low bits
     let x = x.clamp(-87.0, 88.0);
     let shifted = x * std::f32::consts::LOG2_E + ROUND;
@@ -100,15 +100,6 @@ pub(crate) fn exp(x: f32) -> f32 {
     let p = p * r + 1.0;
     let p = p * r + 1.0;
     p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
-}
-
-/// What turns a block's e^(z − max) into gradients: `share`·e^(max − log normaliser), or 0 where that is less than the
-/// smallest gradient that counts.
-pub fn gradient_scale(max_less_normaliser: f32, share: f32) -> f32 {
-    /// 2⁻⁶³.
-    const SMALLEST: f32 = 1.0 / (1u64 << 63) as f32;
-    let scale = exp(max_less_normaliser) * share;
-    if scale < SMALLEST { 0.0 } else { scale }
 }
 
 /// Plain loops.

@@ -78,6 +78,11 @@ impl Known {
     }
 }
 
+/// Sets the bits of these neurons.
+fn mark(seen: &mut [u64], neurons: impl Iterator<Item = u32>) {
+    neurons.for_each(|neuron| seen[neuron as usize / 64] |= 1 << (neuron % 64));
+}
+
 impl SharedSelection {
     /// A set of the batch's labels and `count` negatives; `shares` (of the training rows, by label) serve the
     /// corrections.
@@ -123,16 +128,11 @@ impl SharedSelection {
             self.votes.clear();
         }
         self.seen.fill(0);
-        for &label in &batch.labels {
-            self.seen[label as usize / 64] |= 1 << (label % 64);
-        }
+        mark(&mut self.seen, batch.labels.iter().copied());
         self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
         if let Negatives::Random(sampler) = &self.negatives {
             let mut rng = stream(self.seed, step, 0);
-            for _ in 0..self.known.count {
-                let neuron = sampler.draw(&mut rng);
-                self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
-            }
+            mark(&mut self.seen, (0..self.known.count).map(|_| sampler.draw(&mut rng)));
             self.list();
         }
     }
@@ -147,9 +147,7 @@ impl SharedSelection {
         if let Negatives::Hashed(lsh) = &mut self.negatives {
             let most = self.count.min(self.most.saturating_sub(self.labels));
             lsh.elect(queries, self.known.samples, most, &mut self.votes, &mut self.hashed);
-            for &neuron in &self.hashed {
-                self.seen[neuron as usize / 64] |= 1 << (neuron % 64);
-            }
+            mark(&mut self.seen, self.hashed.iter().copied());
             self.list();
         }
     }

@@ -8,7 +8,7 @@ use crate::engine::cpu::log_normalisers;
 use crate::kernels::bf16::{Parts, exp_rows, scale_less_target, scale_rows, tiled};
 use crate::kernels::gemm::Ahead;
 use crate::kernels::memory::{Aligned, Buffer};
-use crate::kernels::softmax::{exp_block, exp_scale_block, gradient_scale, row_sums, scale_block};
+use crate::kernels::softmax::{exp_block, exp_scale_block, row_sums, scale_block};
 use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
 use std::io;
@@ -92,7 +92,7 @@ impl Softmax {
             // SAFETY: as above.
             let logits = unsafe { truth_logits.take(span.clone()) };
             for (logit, &truth) in logits.iter_mut().zip(&truths[span]) {
-                let (row, b) = place_in(truth, &rows);
+                let (row, b) = place(truth, &rows);
                 *logit = z[row * samples + b] + block.bias[row];
             }
             if i < kept_blocks && in_pairs {
@@ -130,9 +130,7 @@ impl Softmax {
         }
         let (share, log_normaliser) = (&self.share, &self.log_normaliser);
         self.max[..self.kept_blocks * samples].par_chunks_mut(samples).for_each(|max| {
-            for ((max, share), log_normaliser) in max.iter_mut().zip(share).zip(log_normaliser) {
-                *max = gradient_scale(*max - log_normaliser, *share);
-            }
+            exp_scale_block(max, &[0.0], log_normaliser, share);
         });
     }
 
@@ -150,11 +148,14 @@ impl Softmax {
         self.truths.iter().zip(&self.truth_logits).map(of_truth).sum()
     }
 
+    /// What is kept of `rows`, if anything is.
+    fn kept(&self, rows: &Range<usize>, samples: usize) -> Option<&[f32]> {
+        self.kept.as_deref()?.get(rows.start * samples / self.packing()..rows.end * samples / self.packing())
+    }
+
     /// Where the exponentials of `rows` are kept, if they are.
     pub fn kept_place(&self, rows: Range<usize>, samples: usize) -> (*const f32, usize) {
-        let kept = self.kept.as_deref().unwrap_or_default();
-        let place = rows.start * samples / self.packing()..rows.end * samples / self.packing();
-        kept.get(place).map_or((std::ptr::null(), 0), |e| (e.as_ptr(), e.len()))
+        self.kept(&rows, samples).map_or((std::ptr::null(), 0), |e| (e.as_ptr(), e.len()))
     }
 
     /// The second pass's share of a block: the loss's gradient for its logits, (p − t) / B, and for its biases into `db`.
@@ -172,14 +173,11 @@ impl Softmax {
     ) -> Delta {
         let rows = &block.rows;
         let size = rows.len() * samples;
-        let (is_kept, place) = (block.index < self.kept_blocks, rows.start * samples..rows.end * samples);
-        let e = is_kept.then(|| {
-            let kept = self.kept.as_ref().expect("blocks have been kept");
-            &kept[place.start / self.packing()..place.end / self.packing()]
-        });
+        let is_kept = block.index < self.kept_blocks;
+        let e = is_kept.then(|| self.kept(rows, samples).expect("blocks have been kept"));
         let scale = &self.max[block.index * samples..(block.index + 1) * samples];
         let truths = self.truths[of_rows(&self.truths, rows)].iter().map(|&truth| {
-            let (row, b) = place_in(truth, rows);
+            let (row, b) = place(truth, rows);
             (row, b, self.share[b] / batch.labels(b).len() as f32)
         });
         if let Some(e) = e.filter(|_| self.in_pairs) {
@@ -223,6 +221,6 @@ fn of_rows(truths: &[u64], rows: &Range<usize>) -> Range<usize> {
 }
 
 /// Row within the block and sample of a truth.
-fn place_in(truth: u64, rows: &Range<usize>) -> (usize, usize) {
+fn place(truth: u64, rows: &Range<usize>) -> (usize, usize) {
     ((truth >> 32) as usize - rows.start, truth as u32 as usize)
 }
