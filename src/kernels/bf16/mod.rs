@@ -3,11 +3,12 @@
 //! Operands are packed from f32 (rounded to nearest even) into **pairs**: a u32 holds two bf16 that meet the same pair of
 //! the other operand, the earlier one in the low half. A is `m x k/2` pairs along its rows. B is `k/2 x n` pairs along its
 //! columns (rows 2q and 2q + 1 interleaved), in panels of [`TILE`] columns: `n/32 x k/2 x 32`, so that what a tile of C
-//! needs lies together. That one layout serves all three ways a product is computed:
+//! needs lies together. That one layout serves all ways a product is computed:
 //!
 //! - **AMX**: tiles of 16 x 16 sums, 8,192 multiply-adds an instruction (`amx`);
 //! - **AVX512-BF16**: `vdpbf16ps`, 32 multiply-adds an instruction (`avx512`);
-//! - plain loops, the reference for the other two, on any CPU.
+//! - **widened** to f32 and multiplied by the f32 kernels on every other CPU (`widened`);
+//! - plain loops, the reference for all of them.
 //!
 //! Every size is a multiple of [`TILE`]; whoever packs pads with zeros. Operands and C may start anywhere, but AMX is about
 //! twice as fast where all start on a cache line ([`Aligned`](super::memory::Aligned)).
@@ -24,6 +25,7 @@ mod amx;
 mod avx512;
 mod pack;
 mod softmax;
+mod widened;
 
 pub use pack::{interleave_rows, pack_pairs, pack_rows, transpose_pairs, transpose_rows};
 pub use softmax::{exp_rows, scale_less_target, scale_rows};
@@ -67,12 +69,58 @@ pub const fn tiled(width: usize) -> usize {
     width.next_multiple_of(TILE)
 }
 
+/// The vectors that pack operands and keep exponentials.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Vectors {
+    /// With AVX512-BF16.
+    Avx512,
+    Avx2,
+    None,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Vectors {
+    /// The best that CPU and kernel set have.
+    fn best() -> Self {
+        match kernels().name {
+            "avx512" if std::arch::is_x86_feature_detected!("avx512bf16") => Self::Avx512,
+            "avx512" | "avx2" => Self::Avx2,
+            _ => Self::None,
+        }
+    }
+}
+
+/// Calls a function of the module `avx512` or `avx2`, then does `$then`; nothing where the CPU has neither. Lengths are the
+/// caller's to check.
+macro_rules! vectors {
+    ($function:ident($($argument:expr),*); $then:expr) => {
+        #[cfg(target_arch = "x86_64")]
+        match super::Vectors::best() {
+            super::Vectors::Avx512 => {
+                // SAFETY: the CPU has the features.
+                unsafe { avx512::$function($($argument),*) };
+                $then
+            }
+            super::Vectors::Avx2 => {
+                // SAFETY: the CPU has the features.
+                unsafe { avx2::$function($($argument),*) };
+                $then
+            }
+            super::Vectors::None => {}
+        }
+    };
+}
+use vectors;
+
 /// How products are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     Amx,
     Avx512,
-    Portable,
+    Widened,
+    /// For tests.
+    Plain,
 }
 
 impl Method {
@@ -81,23 +129,24 @@ impl Method {
         match self {
             Method::Amx => "amx-bf16",
             Method::Avx512 => "avx512-bf16",
-            Method::Portable => "portable bf16",
+            Method::Widened => "bf16 widened to f32",
+            Method::Plain => "plain bf16",
         }
     }
 
-    /// The methods this CPU and system offer, best first. Kernel sets other than `avx512` leave the portable one.
+    /// The methods this CPU and system offer, best first. Kernel sets other than `avx512` leave the last two.
     pub fn supported() -> Vec<Method> {
-        let all = [Method::Amx, Method::Avx512, Method::Portable];
+        let all = [Method::Amx, Method::Avx512, Method::Widened, Method::Plain];
         all.into_iter().skip_while(|&method| method != Method::best()).collect()
     }
 
     /// The best of them.
     pub fn best() -> Method {
         #[cfg(target_arch = "x86_64")]
-        if kernels().name == "avx512" && std::arch::is_x86_feature_detected!("avx512bf16") {
+        if Vectors::best() == Vectors::Avx512 {
             return if amx::granted() { Method::Amx } else { Method::Avx512 };
         }
-        Method::Portable
+        Method::Widened
     }
 }
 
@@ -142,12 +191,13 @@ impl PairProduct<'_> {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Method::Avx512 => unsafe { avx512::run(self, c.as_mut_ptr(), ahead) },
-            _ => self.run_portable(c),
+            Method::Widened => widened::run(self, c, ahead),
+            _ => self.run_plain(c),
         }
     }
 
     /// The definition.
-    fn run_portable(&self, c: &mut [f32]) {
+    fn run_plain(&self, c: &mut [f32]) {
         let (low, high) = (|pair: u32| f32::from_bits(pair << 16), |pair: u32| f32::from_bits(pair & 0xFFFF_0000));
         if !self.accumulate {
             c[..self.m * self.n].fill(0.0);

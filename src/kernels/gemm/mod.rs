@@ -1,8 +1,11 @@
 //! Matrix products of row-major f32 matrices: what the dense engine and the exact evaluation spend their time in.
 //!
-//! With AVX-512 the products run in our own kernel (`avx512`), which needs no packing for these shapes and prefetches
-//! for the phase after it; elsewhere in the crate `gemm`, which is also what the kernel is tested against.
+//! With AVX-512 and AVX2 the products run in our own kernels (`avx512`, `avx2`), which need hardly any packing for these
+//! shapes and prefetch for the phase after them; elsewhere in the crate `gemm`, which is also what the kernels are tested
+//! against.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 
@@ -89,10 +92,13 @@ impl<'a> Product<'a> {
             assert!(self.b.len() >= (k - 1) * self.b_stride + self.n);
         }
         #[cfg(target_arch = "x86_64")]
-        if kernels().name == "avx512" {
-            // SAFETY: the kernel set "avx512" is chosen only where the CPU has it; the assertions hold every index
-            // inside its slice.
-            return unsafe { avx512::run(self, c.as_mut_ptr(), ahead) };
+        match kernels().name {
+            // SAFETY: a kernel set is chosen only where the CPU has its features; the assertions hold every index inside
+            // its slice.
+            "avx512" => return unsafe { avx512::run(self, c.as_mut_ptr(), ahead) },
+            // SAFETY: as above.
+            "avx2" => return unsafe { avx2::run(self, c.as_mut_ptr(), ahead) },
+            _ => {}
         }
         self.run_portable(c);
     }
