@@ -10,7 +10,8 @@ use half::bf16;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use rayon::prelude::*;
-use slidebench::kernels::gemm::Product;
+use slidebench::kernels::bf16::{Method, PairProduct, Parts, pack_pairs, pack_rows};
+use slidebench::kernels::gemm::{Ahead, Product};
 use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
 use slidebench::kernels::roofline::{AHEAD, Probes, thread_seconds};
@@ -436,6 +437,14 @@ fn products(criterion: &mut Criterion) {
             bencher.iter(|| crate_gemm(&product, black_box(&mut out)));
         });
     }
+    let [mut a, mut b] = [L * WIDTH / 2, WIDTH * BATCH / 2].map(|pairs| Aligned::from(&*vec![0u32; pairs]));
+    let mut logits = aligned(L * BATCH, || 0.0);
+    pack_rows(&w, Parts::One, &mut a);
+    pack_pairs(&h, BATCH, Parts::One, &mut b);
+    let product = PairProduct { m: L, n: BATCH, k: WIDTH, parts: Parts::One, a: &a, b: &b, accumulate: false };
+    group.bench_function(format!("logits = W·H, {}", Method::best().name()), |bencher| {
+        bencher.iter(|| product.run(black_box(&mut logits), &mut Ahead::default()));
+    });
 }
 
 fn crate_gemm(product: &Product<'_>, out: &mut [f32]) {
