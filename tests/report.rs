@@ -631,6 +631,31 @@ fn a_readme_is_spliced_and_checked_against_the_records() {
     }
 }
 
+/// Another machine's records add to a report and take no name away.
+#[test]
+fn the_machine_with_most_records_leads() {
+    let bench = Bench::new(&three_engines());
+    let record = |label: &str, experiment: &str, rows: &[Row]| {
+        let machine = Machine { label: label.into(), ..Machine::default() };
+        let mut writer = Writer::create(&bench.results()[0], &machine, experiment).unwrap();
+        rows.iter().for_each(|row| writer.append(row).unwrap());
+    };
+    record("xeon-2c", "other", &runs("moby", "lsh-cpu", 0.8, 0.1));
+    let slower =
+        ["dense-cpu", "lsh-cpu"].map(|engine| runs("moby", engine, 0.8, if engine == "lsh-cpu" { 0.4 } else { 0.1 }));
+    record("a-first-name", "default", &slower.concat());
+    let (summary, page) = bench.render();
+    assert!(summary.verdict.contains("10.0× sooner than dense-cpu"), "{}", summary.verdict);
+    assert!(page.contains("id=\"default-summary\"") && page.contains("id=\"default-a-first-name-summary\""));
+    let readme = bench.folder.path().join("README.md");
+    let text = ["verdict", "verdict:a-first-name"]
+        .map(|name| format!("<!-- slidebench:{name} --><!-- /slidebench:{name} -->\n"));
+    fs::write(&readme, text.concat()).unwrap();
+    splice(&readme, &bench.results()).unwrap();
+    let spliced = fs::read_to_string(&readme).unwrap();
+    assert!(spliced.contains("**10.0× sooner**") && spliced.contains("**4.00× later**"), "{spliced}");
+}
+
 /// A tiny XML check: tags nest, attributes are quoted, `&` begins an entity.
 fn well_formed(path: &Path, text: &str) {
     let mut open: Vec<&str> = Vec::new();

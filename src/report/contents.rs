@@ -22,6 +22,8 @@ pub struct Contents {
     pub verdict: String,
     /// One line on the machine of the leading study.
     pub machine: String,
+    /// Verdict and machine of every machine that ran the leading study's experiment, by label.
+    answers: Vec<(String, [String; 2])>,
     /// The verdict on every claim.
     rulings: Vec<claims::Ruling>,
     /// The leading figure, which the first screen shows.
@@ -58,11 +60,20 @@ impl Contents {
         }
         published_blocks(&mut blocks);
         closing_blocks(records, &links, &mut blocks);
-        let answer = studies.first().map(|study| verdict(study).unwrap_or_else(|| NO_ANSWER.into()));
+        let answers: Vec<(String, [String; 2])> = studies
+            .iter()
+            .filter(|study| study.experiment == studies[0].experiment)
+            .map(|study| {
+                let verdict = verdict(study).unwrap_or_else(|| NO_ANSWER.into());
+                (study.label.clone(), [verdict, machine_line(study)])
+            })
+            .collect();
+        let [verdict, machine] = answers.first().map(|(_, answer)| answer.clone()).unwrap_or_default();
         Self {
             question: "Does hashing on a CPU train this network sooner than dense training?".into(),
-            verdict: answer.unwrap_or_default(),
-            machine: studies.first().map(machine_line).unwrap_or_default(),
+            verdict,
+            machine,
+            answers,
             rulings,
             lead,
             blocks,
@@ -87,24 +98,27 @@ impl Contents {
 
     /// A part of the report by name, as Markdown.
     pub fn part(&self, name: &str) -> Option<String> {
-        match name {
-            "verdict" => Some(self.verdict.clone()),
-            "question" => Some(self.question.clone()),
-            "machine-line" => Some(self.machine.clone()),
-            "claims-line" => Some(claims::counts(&self.rulings)),
-            _ if name.starts_with("claims:") => {
-                claims::chosen(&self.rulings, &name["claims:".len()..]).map(|table| table.markdown())
-            }
+        let of_machine = |label: &str| self.answers.iter().find(|(known, _)| known == label).map(|(_, answer)| answer);
+        match name.split_once(':').unwrap_or((name, "")) {
+            ("verdict", "") => Some(self.verdict.clone()),
+            ("verdict", label) => of_machine(label).map(|[verdict, _]| verdict.clone()),
+            ("question", "") => Some(self.question.clone()),
+            ("machine-line", "") => Some(self.machine.clone()),
+            ("machine-line", label) => of_machine(label).map(|[_, machine]| machine.clone()),
+            ("claims-line", "") => Some(claims::counts(&self.rulings)),
+            ("claims", ids) => claims::chosen(&self.rulings, ids).map(|table| table.markdown()),
             _ => self.tables().find(|table| table.id == name).map(Table::markdown),
         }
     }
 
     /// The names [`part`](Self::part) knows.
-    pub fn parts(&self) -> Vec<&str> {
-        ["verdict", "question", "machine-line", "claims-line", "claims:S04,C12"]
-            .into_iter()
-            .chain(self.tables().map(|table| table.id.as_str()))
-            .collect()
+    pub fn parts(&self) -> Vec<String> {
+        let known = ["verdict", "question", "machine-line", "claims-line", "claims:S04,C12"].map(str::to_string);
+        let of_machines = self
+            .answers
+            .iter()
+            .flat_map(|(label, _)| ["verdict", "machine-line"].map(|part| format!("{part}:{label}")));
+        known.into_iter().chain(of_machines).chain(self.tables().map(|table| table.id.clone())).collect()
     }
 }
 

@@ -24,14 +24,22 @@ impl Links<'_> {
         self.id(&part.experiment, &part.label)
     }
 
+    /// The leading machine's sections have the experiment's name, so that it stays theirs when another machine's come.
     fn id(&self, experiment: &str, label: &str) -> String {
-        if self.is_alone(experiment) { experiment.into() } else { format!("{experiment}-{label}") }
+        let leads = self.machines(experiment).next().is_none_or(|leader| leader == label);
+        if leads { experiment.into() } else { format!("{experiment}-{label}") }
     }
 
     /// Whether one machine alone ran an experiment.
     pub fn is_alone(&self, experiment: &str) -> bool {
-        let studies = self.studies.iter().map(|study| &study.experiment);
-        studies.chain(self.parts.iter().map(|part| &part.experiment)).filter(|other| *other == experiment).count() <= 1
+        self.machines(experiment).nth(1).is_none()
+    }
+
+    /// The machines that ran an experiment, the leading one first.
+    fn machines(&self, experiment: &str) -> impl Iterator<Item = &str> {
+        let studies = self.studies.iter().map(|study| (&study.experiment, &study.label));
+        let all = studies.chain(self.parts.iter().map(|part| (&part.experiment, &part.label)));
+        all.filter(move |(other, _)| *other == experiment).map(|(_, label)| label.as_str())
     }
 
     /// A record file as a link that says `text`.

@@ -92,7 +92,8 @@ pub fn parts(records: &Records) -> Vec<Part> {
         }
     }
     let mut parts: Vec<Part> = parts.into_iter().map(|(_, part)| part).collect();
-    parts.sort_by_key(|part| (Place::of(&part.experiment), part.label.clone()));
+    let machines = runs::Machines::of(records);
+    parts.sort_by_key(|part| (Place::of(&part.experiment), machines.rank(&part.label), part.label.clone()));
     parts
 }
 

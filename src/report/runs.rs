@@ -4,6 +4,7 @@ use super::statistics::{Point, Reached, Spread, crossing, curve};
 use super::style::Style;
 use super::verdict::below;
 use crate::record::{File, Machine, Place, Provenance, Records, Row};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -273,9 +274,26 @@ pub fn studies(records: &Records) -> Vec<Study> {
             panel.name_contestants();
         }
     }
-    // The experiment that answers the suite's question comes first.
-    studies.sort_by_key(|study| (Place::of(&study.experiment), study.label.clone()));
+    // The experiment that answers the suite's question comes first, from the machine that ran most experiments.
+    let machines = Machines::of(records);
+    studies.sort_by_key(|study| (Place::of(&study.experiment), machines.rank(&study.label), study.label.clone()));
     studies
+}
+
+/// How many records each machine has.
+pub struct Machines(BTreeMap<String, usize>);
+
+impl Machines {
+    pub fn of(records: &Records) -> Self {
+        let mut counts = BTreeMap::new();
+        records.files.iter().for_each(|file| *counts.entry(label(file)).or_insert(0) += 1);
+        Self(counts)
+    }
+
+    /// Ascends from the machine with most records: that one leads.
+    pub fn rank(&self, label: &str) -> Reverse<usize> {
+        Reverse(self.0.get(label).copied().unwrap_or(0))
+    }
 }
 
 /// The machine's label; the folder's name where there is no `machine.toml`.

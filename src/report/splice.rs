@@ -13,7 +13,8 @@ const END: &str = " -->";
 /// Renews every generated part of `readme` from the records under `results`; true if that changed it.
 ///
 /// Names are `verdict`, `question`, `machine-line`, `claims-line` (how many of each verdict), `claims:S04,C12` (a table of
-/// these claims), and the names of the report's tables, such as `default-summary`.
+/// these claims), and the names of the report's tables, such as `default-summary`. `verdict` and `machine-line` are of the
+/// machine with most records; `verdict:LABEL` names another.
 ///
 /// # Errors
 /// If a marker is not closed or names nothing, the records cannot be read, or the file cannot be written.
