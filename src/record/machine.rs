@@ -150,14 +150,14 @@ impl Machine {
 
 impl Build {
     fn detect() -> Self {
-        let profile = concat!(env!("SLIDEBENCH_PROFILE"), ", opt-level ", env!("SLIDEBENCH_OPT_LEVEL")).into();
+        let profile = concat!(env!("BUILT_PROFILE"), ", opt-level ", env!("BUILT_OPT_LEVEL")).into();
         Self {
             slidebench: env!("CARGO_PKG_VERSION").into(),
             revision: revision().unwrap_or_default(),
-            rustc: env!("SLIDEBENCH_RUSTC").into(),
-            target: env!("SLIDEBENCH_TARGET").into(),
+            rustc: env!("BUILT_RUSTC").into(),
+            target: env!("BUILT_TARGET").into(),
             profile,
-            rustflags: env!("SLIDEBENCH_RUSTFLAGS").into(),
+            rustflags: env!("BUILT_RUSTFLAGS").into(),
         }
     }
 }

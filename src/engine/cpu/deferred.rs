@@ -28,7 +28,9 @@ pub struct Deferred {
     stands: Vec<u32>,
     /// A step t: Σ_{j≥1} r^j·η_{t+j} over the steps so far.
     drift: Vec<f64>,
-    training: Training,
+    beta1: f32,
+    beta2: f32,
+    epsilon: f32,
     /// What is left of a row's moments after so many steps, from none to all so far.
     faded: Vec<Faded>,
 }
@@ -56,7 +58,7 @@ impl Faded {
 impl Deferred {
     /// For so many rows; none where old moments matter too long to be deferred (β1 near √β2).
     pub fn new(rows: usize, training: &Training) -> Option<Self> {
-        let Training { beta1, beta2, .. } = *training;
+        let Training { beta1, beta2, epsilon, .. } = *training;
         let r = f64::from(beta1) / f64::from(beta2).sqrt();
         let window = if r > 0.0 { NEGLIGIBLE.ln() / r.ln() } else { 1.0 };
         if !(1.0..LONGEST as f64).contains(&window) {
@@ -64,7 +66,7 @@ impl Deferred {
         }
         let powers: Vec<f64> = (0..=window.ceil() as i32).map(|j| r.powi(j)).collect();
         let faded = vec![Faded::after(0, beta1, beta2, powers.len())];
-        Some(Self { powers, stands: vec![0; rows], drift: vec![0.0], training: training.clone(), faded })
+        Some(Self { powers, stands: vec![0; rows], drift: vec![0.0], beta1, beta2, epsilon, faded })
     }
 
     /// Steps taken so far.
@@ -77,14 +79,13 @@ impl Deferred {
         self.drift.push(0.0);
         let recent = self.drift.iter_mut().rev().zip(&self.powers).skip(1);
         recent.for_each(|(drift, power)| *drift += power * f64::from(step.rate));
-        let Training { beta1, beta2, .. } = self.training;
-        self.faded.push(Faded::after(self.faded.len(), beta1, beta2, self.powers.len()));
+        self.faded.push(Faded::after(self.faded.len(), self.beta1, self.beta2, self.powers.len()));
     }
 
     /// The step each row stands at, to be handed out to tasks together with the rows.
     pub fn stands(&mut self) -> (&mut [u32], Debts<'_>) {
         let now = self.now();
-        (&mut self.stands, Debts { now, drift: &self.drift, faded: &self.faded, epsilon: self.training.epsilon })
+        (&mut self.stands, Debts { now, drift: &self.drift, faded: &self.faded, epsilon: self.epsilon })
     }
 }
 
