@@ -11,18 +11,27 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 /// awake does.
 pub fn awake<R: Send>(pool: &ThreadPool, step: impl FnOnce() -> R + Send) -> R {
     pool.install(|| {
-        let over = AtomicBool::new(false);
+        let (over, looking) = (AtomicBool::new(false), AtomicUsize::new(1));
         let this = rayon::current_thread_index();
         rayon::in_place_scope(|scope| {
             if rayon::current_num_threads() > 1 {
                 // On this thread, which can come to it only inside the step, it would never see the end.
                 scope.spawn_broadcast(|_, context| {
-                    while Some(context.index()) != this && !over.load(Ordering::Relaxed) {
+                    if Some(context.index()) == this {
+                        return;
+                    }
+                    looking.fetch_add(1, Ordering::Relaxed);
+                    while !over.load(Ordering::Relaxed) {
                         if rayon::yield_now() != Some(Yield::Executed) {
                             std::thread::yield_now();
                         }
                     }
                 });
+                // A thread that took a task of the step first would come to look for others while that task waits for its
+                // halves, and stay there: the step would wait for the task, and the thread for the end of the step.
+                while looking.load(Ordering::Relaxed) < rayon::current_num_threads() {
+                    std::thread::yield_now();
+                }
             }
             let _over = Raise(&over);
             step()
@@ -92,6 +101,22 @@ mod tests {
             let step = || awake(&pool, || (0..1000).into_par_iter().for_each(|i| assert_ne!(i, 500)));
             assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(step)).is_err());
             assert_eq!(sum(10), 285, "the pool goes on");
+        }
+    }
+
+    /// Steps that begin while the pool's threads are on their way to sleep: one of them must not take the step's tasks before
+    /// it looks for them in earnest.
+    #[test]
+    fn many_short_steps_come_to_an_end() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        for step in 0..20_000u64 {
+            let sum = AtomicUsize::new(0);
+            awake(&pool, || {
+                for_each((0..8usize).into_par_iter().with_max_len(1), |i| {
+                    sum.fetch_add(i, Ordering::Relaxed);
+                });
+            });
+            assert_eq!(sum.into_inner(), 28, "{step}");
         }
     }
 
