@@ -163,12 +163,13 @@ fn a_search_prints_rates_to_keep_and_trains_with_them() {
     let output = slidebench(&folder, &["run", "tiny.toml", "--search", "--engines", "dense-cpu"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let rows = rows(&folder);
-    let tries: Vec<&Row> = rows.iter().filter(|row| row.stage == "search").collect();
+    let tries: Vec<&Row> = rows.iter().filter(|row| row.stage == "search" && row.evaluation == "full").collect();
     assert_eq!(tries.len(), 2);
     let best = tries.iter().max_by(|a, b| a.p1.unwrap().total_cmp(&b.p1.unwrap())).unwrap();
     let trained = rows.iter().find(|row| row.stage == "train").unwrap();
     let chosen = tries.iter().find(|row| row.learning_rate == trained.learning_rate).unwrap();
-    assert_eq!(chosen.p1, best.p1);
+    let (chosen, best) = (chosen.p1.unwrap(), best.p1.unwrap());
+    assert!(chosen >= best - (best * (1.0 - best) / 100.0).sqrt(), "{chosen} ends lower than {best}");
     assert!(stdout(&output).contains(&format!("learning-rates = {{ \"dense-cpu\" = {:e} }}", trained.learning_rate)));
 }
 

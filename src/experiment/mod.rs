@@ -219,15 +219,15 @@ pub enum Evaluations {
     EverySteps(#[serde(deserialize_with = "fields::positive")] u64),
 }
 
-/// A learning-rate search: every engine gets every rate for the same number of epochs.
+/// A learning-rate search: every engine tries every rate.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Search {
     #[serde(deserialize_with = "fields::positive_list")]
     pub learning_rates: Vec<f32>,
-    /// Training epochs of one try.
-    #[serde(deserialize_with = "fields::positive")]
-    pub epochs: f64,
+    /// Training epochs of one try; where not given, as many as the engine then trains for.
+    #[serde(default, deserialize_with = "fields::positive_option", skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
     /// Training rows held out to judge a rate by; the test set has no say.
     #[serde(default = "Search::default_validation", deserialize_with = "fields::positive")]
     pub validation: usize,

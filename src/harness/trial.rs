@@ -14,8 +14,12 @@ use std::time::Duration;
 /// Least time between two progress events.
 const TELL: Duration = Duration::from_millis(100);
 
-/// Runs a plan unless the records show it finished, and records how it went; beside the tally, the P@1 it ended with.
-pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tally, Option<f64>)> {
+/// P@1 by step, as a run's evaluations found it.
+pub(super) type Curve = Vec<(u64, f64)>;
+
+/// Runs a plan unless the records show it finished, and records how it went; beside the tally, the curve of a run that
+/// finished.
+pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tally, Option<Curve>)> {
     let hidden = plan.engine.hidden.as_ref().unwrap_or(&harness.experiment.network.hidden).clone();
     let shape = Shape { inputs: plan.data.inputs, hidden, labels: plan.data.labels };
     let given = &harness.experiment.training;
@@ -38,27 +42,33 @@ pub(super) fn run(harness: &mut Harness<'_>, plan: &Plan<'_>) -> io::Result<(Tal
         ..Row::default()
     };
     let (engine, dataset, seed) = (plan.engine.label(), plan.entry.source.as_str(), plan.seed);
-    if let Some(end) =
-        harness.earlier.iter().find(|row| ends(row) && row.settings == identity.settings && row.seed == plan.seed)
-    {
+    let earlier = || harness.earlier.iter().filter(|row| row.settings == identity.settings && row.seed == plan.seed);
+    if earlier().any(ends) {
+        let curve = earlier().filter_map(point).collect();
         harness.observer.observe(Event::Resumed { engine, dataset, seed });
-        return Ok((Tally { resumed: 1, ..Tally::default() }, end.p1));
+        return Ok((Tally { resumed: 1, ..Tally::default() }, Some(curve)));
     }
     let stage = &identity.stage;
     harness.observer.observe(Event::Started { engine, dataset, seed, learning_rate: plan.rate, stage });
     let started = harness.clock.now();
-    let mut trial = Trial { harness, plan, shape, training, started, peak: PeakMemory::reset(), row: identity };
+    let (peak, curve) = (PeakMemory::reset(), Curve::new());
+    let mut trial = Trial { harness, plan, shape, training, started, peak, row: identity, curve };
     let outcome = catch_unwind(AssertUnwindSafe(|| trial.conduct()))
         .unwrap_or_else(|panic| Err(Stop::Failed(format!("panic: {}", panic_message(&*panic)))));
     let tally = trial.conclude(outcome)?;
-    let p1 = trial.row.p1;
+    let curve = (tally.finished == 1).then_some(trial.curve);
     harness.observer.observe(Event::Ended);
-    Ok((tally, p1))
+    Ok((tally, curve))
 }
 
 /// Whether a row is the last one of a finished run.
 fn ends(row: &Row) -> bool {
     row.status == "ok" && row.evaluation == "full" && row.inference == "dense"
+}
+
+/// A row's point of the curve.
+fn point(row: &Row) -> Option<(u64, f64)> {
+    row.p1.filter(|_| row.inference == "dense").map(|p1| (row.step, p1))
 }
 
 /// Equal for runs that differ in nothing but their seed.
@@ -107,6 +117,7 @@ struct Trial<'t, 'h> {
     peak: PeakMemory,
     /// What the next row will say.
     row: Row,
+    curve: Curve,
 }
 
 impl Trial<'_, '_> {
@@ -293,6 +304,7 @@ impl Trial<'_, '_> {
         self.row.peak_rss_bytes = self.peak.read();
         self.row.time = record::now();
         (self.harness.sink)(&self.row).map_err(Stop::Sink)?;
+        self.curve.extend(point(&self.row));
         self.harness.observer.observe(Event::Row(&self.row));
         Ok(())
     }

@@ -205,7 +205,8 @@ pub fn search(study: &Study, id: &str) -> Option<Table> {
     rates.dedup();
     let columns: Vec<String> = rates.iter().map(|rate| format!("#{rate}")).collect();
     let columns: Vec<&str> = ["data", "engine"].into_iter().chain(columns.iter().map(String::as_str)).collect();
-    let mut table = Table::new(id, "Learning-rate search: P@1 by rate, the same budget for every engine", &columns);
+    let mut table =
+        Table::new(id, "Learning-rate search: P@1 at the end of every try, on training rows held out", &columns);
     for panel in &study.panels {
         for contestant in panel.contestants.iter().filter(searched) {
             let end = |rate: f32| {
