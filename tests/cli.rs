@@ -1,6 +1,7 @@
 //! The command line, from outside.
 
 use slidebench::record::{Row, read_dir};
+use std::collections::BTreeMap;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -163,13 +164,14 @@ fn a_search_prints_rates_to_keep_and_trains_with_them() {
     let output = slidebench(&folder, &["run", "tiny.toml", "--search", "--engines", "dense-cpu"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let rows = rows(&folder);
-    let tries: Vec<&Row> = rows.iter().filter(|row| row.stage == "search" && row.evaluation == "full").collect();
-    assert_eq!(tries.len(), 2);
-    let best = tries.iter().max_by(|a, b| a.p1.unwrap().total_cmp(&b.p1.unwrap())).unwrap();
+    // Tries of half a pass: all their evaluations count, the end once.
+    let judged = |rate: f32| {
+        let tries = rows.iter().filter(|row| row.stage == "search" && row.learning_rate == rate);
+        let p1: BTreeMap<u64, f64> = tries.map(|row| (row.step, row.p1.unwrap())).collect();
+        p1.values().sum::<f64>() / p1.len() as f64
+    };
     let trained = rows.iter().find(|row| row.stage == "train").unwrap();
-    let chosen = tries.iter().find(|row| row.learning_rate == trained.learning_rate).unwrap();
-    let (chosen, best) = (chosen.p1.unwrap(), best.p1.unwrap());
-    assert!(chosen >= best - (best * (1.0 - best) / 100.0).sqrt(), "{chosen} ends lower than {best}");
+    assert_eq!(judged(trained.learning_rate), judged(1e-3).max(judged(1e-2)));
     assert!(stdout(&output).contains(&format!("learning-rates = {{ \"dense-cpu\" = {:e} }}", trained.learning_rate)));
 }
 

@@ -493,8 +493,8 @@ fn a_search_gives_each_engine_each_rate_and_is_judged_by_training_rows_it_did_no
     let ends: Vec<&Row> = rows.iter().filter(|row| row.evaluation == "full").collect();
     assert!(ends.len() == 6 && ends.iter().all(|row| row.step == 5));
     let found = desk.rates.take().unwrap();
-    assert_eq!((found["first"].rate, found["first"].p1), (0.2, 1.0));
-    assert_eq!(found["second"].rate, 0.1, "of equal rates, the smallest");
+    assert_eq!(found["first"], (0.2, 1.0));
+    assert_eq!(found["second"], (0.1, 1.0), "of equal rates, the smallest");
     {
         let seen = desk.seen.borrow();
         let trained = seen.batches["first"][..5].concat();

@@ -5,7 +5,7 @@ use super::{End, Usage, devices, finish, measure, report, stop};
 use crate::data::{self, Source};
 use crate::engine;
 use crate::experiment::{self, CATALOGUE, Contestant, Data, Experiment, Scale, nearest};
-use crate::harness::{Choice, Found, Harness, Options, SystemClock, Tally, registered};
+use crate::harness::{Found, Harness, Options, SystemClock, Tally, registered};
 use crate::record::{Machine, Row, Writer, read_file};
 use clap::Parser;
 use std::io;
@@ -178,7 +178,7 @@ fn conduct(
                     })?;
                     experiment.data[index]
                         .learning_rates
-                        .extend(found.iter().map(|(name, found)| (name.clone(), found.rate)));
+                        .extend(found.iter().map(|(name, best)| (name.clone(), best.0)));
                     print_found(&entry, &found);
                 }
                 let entry = experiment.data[index].clone();
@@ -238,10 +238,10 @@ fn open(entry: &Data, quiet: bool) -> anyhow::Result<data::Dataset> {
 /// The rates found, as they can be pasted into the experiment's file.
 fn print_found(entry: &Data, found: &Found) {
     println!("# Found on {}, judged by training rows held out:", entry.source);
-    let rates: Vec<String> = found.iter().map(|(engine, found)| format!("{engine:?} = {:e}", found.rate)).collect();
+    let rates: Vec<String> = found.iter().map(|(engine, (rate, _))| format!("{engine:?} = {rate:e}")).collect();
     println!("learning-rates = {{ {} }}", rates.join(", "));
-    for (engine, Choice { rate, p1, target, steps }) in found {
-        println!("# {engine}: P@1 {p1:.4} with {rate}, at {target:.4} after {steps} steps");
+    for (engine, (rate, p1)) in found {
+        println!("# {engine}: P@1 {p1:.4} with {rate}");
     }
 }
 

@@ -35,7 +35,7 @@ pub use memory::PeakMemory;
 pub use observe::{Event, Observer, Silent};
 pub use order::{Batches, SAMPLE_SEED, holdout};
 pub use schedule::Schedule;
-pub use search::{Choice, Found};
+pub use search::Found;
 
 use crate::data::{self, Dataset, Split};
 use crate::engine::{self, Engine, EngineError, EngineSettings};

@@ -7,6 +7,7 @@ use super::statistics::{Spread, bytes, exact, number, share, thousands};
 use super::style::Style;
 use super::verdict::{SLACK, below, ratio};
 use crate::record::{Machine, Row};
+use std::collections::BTreeMap;
 
 /// The P@1 targets of a panel: shares of where its best dense engine (or, without one, its best engine) ends, and that
 /// end less [`SLACK`].
@@ -192,7 +193,7 @@ fn roofline(contestant: &Contestant, machine: &Machine) -> Option<String> {
     (!contestant.software).then(|| format!("{:.0} % of {limit}", share * 100.0))
 }
 
-/// What the learning-rate search saw: P@1 at the end of each try.
+/// What the learning-rate search saw: mean P@1 of the evaluations in the last pass of each try.
 pub fn search(study: &Study, id: &str) -> Option<Table> {
     let searched = |contestant: &&Contestant| contestant.search.iter().any(|row| row.p1.is_some());
     let mut rates: Vec<f32> = study
@@ -205,13 +206,20 @@ pub fn search(study: &Study, id: &str) -> Option<Table> {
     rates.dedup();
     let columns: Vec<String> = rates.iter().map(|rate| format!("#{rate}")).collect();
     let columns: Vec<&str> = ["data", "engine"].into_iter().chain(columns.iter().map(String::as_str)).collect();
-    let mut table =
-        Table::new(id, "Learning-rate search: P@1 at the end of every try, on training rows held out", &columns);
+    let mut table = Table::new(
+        id,
+        "Learning-rate search: P@1 over the last pass of every try, on training rows held out",
+        &columns,
+    );
     for panel in &study.panels {
         for contestant in panel.contestants.iter().filter(searched) {
             let end = |rate: f32| {
-                let tries = contestant.search.iter().filter(|row| row.learning_rate == rate && row.p1.is_some());
-                tries.max_by_key(|row| row.step).and_then(|row| row.p1)
+                let rows = || contestant.search.iter().filter(|row| row.learning_rate == rate && row.p1.is_some());
+                let last = rows().map(|row| row.epoch).max_by(f64::total_cmp)?;
+                // By step: the last is evaluated twice, as any other and as the end.
+                let late = rows().filter(|row| row.epoch > last - 0.999).map(|row| (row.step, row.p1));
+                let p1: Vec<f64> = late.collect::<BTreeMap<_, _>>().into_values().flatten().collect();
+                Some(p1.iter().sum::<f64>() / p1.len() as f64)
             };
             let best = rates.iter().filter_map(|&rate| end(rate)).fold(0.0, f64::max);
             let cells = rates.iter().map(|&rate| match end(rate) {
