@@ -43,7 +43,7 @@ fn main() {
         threads,
         allow_software: false,
         seed: 1,
-        label_shares: vec![].into(),
+        label_rows: Default::default(),
     };
     let mut engine = (find("dense-cpu").expect("registered").build)(&settings).expect("an engine");
     engine.load(&Parameters::new(&shape, Init::Glorot, 1)).expect("loaded");

@@ -47,7 +47,7 @@ fn measure(peak: &Roofline, labels: usize, steps: usize, options: &str) -> Resul
         threads: 1,
         allow_software: true,
         seed: 1,
-        label_shares: [].into(),
+        label_rows: Default::default(),
     };
     let batches = batches(&shape, 8);
     let mut engine = (find("dense-gpu").expect("in the registry").build)(&settings)?;

@@ -53,7 +53,7 @@ fn settings(shape: &Shape, training: &Training) -> EngineSettings {
         threads: 1,
         allow_software: true,
         seed: 1,
-        label_shares: Arc::from([]),
+        label_rows: Arc::default(),
     }
 }
 

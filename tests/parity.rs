@@ -276,7 +276,7 @@ fn options_that_do_not_go_together_or_do_not_exist_are_refused_by_name() {
             threads: 1,
             allow_software: false,
             seed: 0,
-            label_shares: vec![].into(),
+            label_rows: Default::default(),
         };
         let Err(error) = (slidebench::engine::find(name).unwrap().build)(&settings) else {
             panic!("{name} took {options}")

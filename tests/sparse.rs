@@ -2,11 +2,16 @@
 
 mod common;
 
-use common::Problem;
+use common::{Problem, label_lists};
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_pcg::Pcg64Mcg;
+use slidebench::data::{Batch, Input, LabelLists};
 use slidebench::engine::reference::Network;
 use slidebench::engine::{Engine, EngineSettings, StepStats, find};
 use slidebench::kernels::memory::{Buffer, HugePages};
 use slidebench::network::{Init, Parameters, Rows, Shape, Training};
+use std::sync::Arc;
 
 const STEPS: usize = 6;
 
@@ -53,7 +58,7 @@ fn refusal(name: &str, options: &str) -> String {
         threads: 1,
         allow_software: false,
         seed: 0,
-        label_shares: vec![].into(),
+        label_rows: Default::default(),
     };
     match (find(name).unwrap().build)(&settings) {
         Ok(_) => panic!("{name} took {options}"),
@@ -176,7 +181,7 @@ fn presets_are_the_options_they_name() {
     // Batches of 16: a rehash every 400 steps.
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
-    let best = "shared = true\ncount = 2000\nat-most-labels = true\ncorrect = true\nproducts = \"bf16\"\n\
+    let best = "shared = true\ncount = 2000\nat-most-labels = true\nlabels = 40\ncorrect = true\nproducts = \"bf16\"\n\
                 precision = \"packed\"\ninput-state = \"row-wise\"";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
@@ -512,7 +517,7 @@ fn frequency_prefers_frequent_labels() {
             threads: 2,
             allow_software: false,
             seed: 0,
-            label_shares: (0..600).map(|label| if label < 10 { 0.5 } else { 1e-6 }).collect(),
+            label_rows: label_lists((0..100_000).map(|row| if row == 0 { 10..600 } else { 0..10 })).into(),
         };
         let mut engine = (find(name).unwrap().build)(&settings).unwrap();
         engine.load(&initial(&problem)).unwrap();
@@ -533,6 +538,86 @@ fn corrections_estimate_the_full_loss() {
         let (plain, corrected) = (loss(""), loss("\ncorrect = true"));
         assert!(plain < 0.95 * full, "{sets}: {plain} of {full}");
         assert!((corrected - full).abs() < 0.3 * (full - plain), "{sets}: {corrected} for {full}");
+    }
+}
+
+/// What drawn labels do to the set, the options they go with, and that samples with fewer labels do not notice.
+#[test]
+fn samples_draw_labels_where_asked() {
+    for (name, negatives) in [
+        ("sparse-cpu:uniform", "count = 60"),
+        ("sparse-cpu:frequency", "count = 60"),
+        ("lsh-cpu", "count = 40\nhashed = { lsh = { family = \"simhash\", bits = 4, tables = 8 } }"),
+    ] {
+        let run = |labels: &str, threads| {
+            let options = format!("shared = true\ncorrect = true\n{labels}\n{negatives}");
+            train_on(&problem(), name, &options, threads, STEPS)
+        };
+        let (all, drawn) = (run("", 2), run("labels = 1", 2));
+        assert_eq!(run("labels = 6", 2).losses, all.losses, "{name}: no row has more labels");
+        assert_eq!(run("labels = 1", 1).losses, drawn.losses, "{name}: whatever the number of threads");
+        assert_ne!(run("labels = 2", 2).losses, drawn.losses, "{name}");
+        let (all, drawn) = (active(&all), active(&drawn));
+        assert!(drawn.labels < 0.7 * all.labels, "{name}: {} of {}", drawn.labels, all.labels);
+    }
+    let bounded = |labels: &str| {
+        active(&train("sparse-cpu:uniform", &format!("shared = true\ncount = 200\nat-most-labels = true\n{labels}")))
+    };
+    let (all, drawn) = (bounded(""), bounded("labels = 1"));
+    assert!((drawn.selected - all.selected).abs() < 0.1 * all.selected, "{} for {}", drawn.selected, all.selected);
+    assert!(refusal("sparse-cpu:uniform", "labels = 1").contains("shared"));
+}
+
+/// Batches of 16 random rows, of the few there are; and these rows' labels.
+fn random_batches(problem: &Problem, count: usize) -> (Vec<Batch>, LabelLists) {
+    let few = problem.batches(4);
+    let rows: Vec<_> = few.iter().flat_map(|batch| (0..batch.len()).map(move |b| (batch, b))).collect();
+    let mut rng = Pcg64Mcg::seed_from_u64(1);
+    let mut draw = || {
+        let mut batch = Batch::default();
+        for row in sample(&mut rng, rows.len(), 16) {
+            let (from, b) = rows[row];
+            let Input::Sparse { indices, values } = from.input(b) else { unreachable!("sparse rows") };
+            batch.push_sparse(indices, values, from.labels(b));
+        }
+        batch
+    };
+    let batches = (0..count).map(|_| draw()).collect();
+    (batches, label_lists(rows.iter().map(|(from, b)| from.labels(*b).iter().copied())))
+}
+
+/// The loss over sets whose labels are drawn, against that over all neurons, of a network that has learnt: most of its
+/// probability is at the labels.
+#[test]
+fn drawn_labels_estimate_the_full_loss() {
+    let problem = problem();
+    let (batches, rows) = random_batches(&problem, 600);
+    let rows = Arc::new(rows);
+    let trained = |start: &Parameters, name: &str, options: &str| {
+        let settings = EngineSettings {
+            shape: problem.shape.clone(),
+            training: problem.training(),
+            options: options.parse().unwrap(),
+            threads: 2,
+            allow_software: false,
+            seed: 0,
+            label_rows: rows.clone(),
+        };
+        let mut engine = (find(name).unwrap().build)(&settings).unwrap();
+        engine.load(start).unwrap();
+        batches.iter().for_each(|batch| engine.step(batch).unwrap());
+        (engine.finish().unwrap().loss, engine.parameters().unwrap())
+    };
+    let (_, start) = trained(&initial(&problem), "sparse-cpu:all", "");
+    let loss = |name: &str, options: &str| trained(&start, name, &format!("optimiser = \"sgd\"\n{options}")).0;
+    let full = loss("sparse-cpu:all", "");
+    for drawn in [1, 2] {
+        let estimate =
+            |rest: &str| loss("sparse-cpu:uniform", &format!("shared = true\ncount = 200\nlabels = {drawn}\n{rest}"));
+        let (plain, corrected) = (estimate(""), estimate("correct = true"));
+        assert!(plain < 0.8 * full, "{drawn} drawn: {plain} of {full}");
+        // Low rather than high: the logarithm of an estimate.
+        assert!((corrected - full).abs() < 0.12 * full, "{drawn} drawn: {corrected} for {full}");
     }
 }
 

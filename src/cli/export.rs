@@ -128,7 +128,7 @@ fn first_losses(
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         allow_software: false,
         seed: arguments.seed,
-        label_shares: [].into(),
+        label_rows: Arc::default(),
     };
     if arguments.check == 0 || data.train.rows() == 0 {
         return Ok((vec![], None));

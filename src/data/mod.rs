@@ -135,6 +135,22 @@ impl LabelLists {
     pub fn row(&self, r: usize) -> &[u32] {
         &self.labels[self.offsets[r] as usize..self.offsets[r + 1] as usize]
     }
+
+    /// The share of rows that carries each of `labels` labels.
+    pub fn shares(&self, labels: usize) -> Vec<f32> {
+        self.drawn_shares(labels, usize::MAX)
+    }
+
+    /// The same where a row with more labels than `most` has that many of them drawn, each as likely as the others.
+    pub fn drawn_shares(&self, labels: usize, most: usize) -> Vec<f32> {
+        let mut shares = vec![0.0f64; labels];
+        for row in (0..self.rows()).map(|r| self.row(r)) {
+            let kept = (most as f64 / row.len() as f64).min(1.0);
+            row.iter().for_each(|&label| shares[label as usize] += kept);
+        }
+        let rows = self.rows().max(1) as f64;
+        shares.into_iter().map(|share| (share / rows) as f32).collect()
+    }
 }
 
 /// Whether `offsets` cut an array of `len` values into rows.
@@ -240,11 +256,5 @@ impl Dataset {
             }
         }
         counts
-    }
-
-    /// The share of training rows that carries each label (length L).
-    pub fn label_shares(&self) -> Vec<f32> {
-        let rows = self.train.rows().max(1) as f32;
-        self.label_counts().iter().map(|&count| count as f32 / rows).collect()
     }
 }

@@ -10,7 +10,7 @@ pub mod exact_top_k;
 pub mod reference;
 pub mod sparse_cpu;
 
-use crate::data::Batch;
+use crate::data::{Batch, LabelLists};
 use crate::network::{Parameters, Shape, Training};
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,9 +170,8 @@ pub struct EngineSettings {
     pub allow_software: bool,
     /// Seed of everything random inside the engine.
     pub seed: u64,
-    /// Share of the training rows that carry each label (length L), for selections that weigh by frequency; may be
-    /// empty.
-    pub label_shares: Arc<[f32]>,
+    /// Labels of the training rows, for selections that ask how often each occurs; may be empty.
+    pub label_rows: Arc<LabelLists>,
 }
 
 /// Builds an engine.
@@ -216,7 +215,7 @@ pub const REGISTRY: &[Entry] = &[
     },
     Entry {
         name: "sparse-cpu:best",
-        summary: "The quickest way to a given P@1: uniform negatives shared by the batch, corrected, in bf16.",
+        summary: "The quickest way to a given P@1: labels and uniform negatives drawn for the batch, corrected, in bf16.",
         build: sparse_cpu::build_best,
     },
     Entry {

@@ -409,7 +409,7 @@ mod tests {
                 threads: 1,
                 allow_software: false,
                 seed: 0,
-                label_shares: vec![].into(),
+                label_rows: Default::default(),
             };
             let mut engine = build(&settings).unwrap();
             engine.load(&initial).unwrap();

@@ -37,7 +37,7 @@ pub use order::{Batches, SAMPLE_SEED, holdout};
 pub use schedule::Schedule;
 pub use search::Found;
 
-use crate::data::{self, Dataset, Split};
+use crate::data::{self, Dataset, LabelLists, Split};
 use crate::engine::{self, Engine, EngineError, EngineSettings};
 use crate::experiment::{Contestant, Data, Experiment, Scale, Search};
 use crate::record::{self, Row};
@@ -121,7 +121,7 @@ impl Harness<'_> {
     /// Only if a row cannot be recorded; what engines do wrong becomes rows.
     pub fn run(&mut self, entry: &Data, data: &Dataset) -> io::Result<Tally> {
         let experiment = self.experiment;
-        let shares: Arc<[f32]> = data.label_shares().into();
+        let labels = Arc::new(data.train.labels.clone());
         let rows: Vec<u32> = (0..data.train.rows() as u32).collect();
         let mut tally = Tally::default();
         for (turn, &seed) in experiment.run.seeds.iter().enumerate() {
@@ -137,7 +137,7 @@ impl Harness<'_> {
                     stage: Stage::Train,
                     rows: &rows,
                     judge: Judge::test(data, experiment.run.eval_sample),
-                    ..self.plan(entry, data, engine, seed, &shares)
+                    ..self.plan(entry, data, engine, seed, &labels)
                 };
                 tally += trial::run(self, &plan)?.0;
             }
@@ -193,7 +193,7 @@ impl Harness<'_> {
         data: &'p Dataset,
         engine: &'p Contestant,
         seed: u64,
-        shares: &Arc<[f32]>,
+        labels: &Arc<LabelLists>,
     ) -> Plan<'p> {
         Plan {
             entry,
@@ -201,7 +201,7 @@ impl Harness<'_> {
             engine,
             seed,
             threads: engine.threads.or(self.experiment.run.threads).unwrap_or(self.options.threads),
-            label_shares: shares.clone(),
+            label_rows: labels.clone(),
             rate: 0.0,
             limits: Limits::default(),
             stage: Stage::Train,
@@ -247,7 +247,7 @@ struct Plan<'a> {
     engine: &'a Contestant,
     seed: u64,
     threads: usize,
-    label_shares: Arc<[f32]>,
+    label_rows: Arc<LabelLists>,
     rate: f32,
     limits: Limits,
     stage: Stage,

@@ -22,7 +22,7 @@ pub(super) fn run(
 ) -> io::Result<(Found, Tally)> {
     let experiment = harness.experiment;
     let seed = experiment.run.seeds[0];
-    let shares: Arc<[f32]> = data.label_shares().into();
+    let labels = Arc::new(data.train.labels.clone());
     let (rows, judges) = holdout(data.train.rows(), search.validation);
     let (mut found, mut tally) = (Found::new(), Tally::default());
     for (turn, &rate) in search.learning_rates.iter().enumerate() {
@@ -42,7 +42,7 @@ pub(super) fn run(
                 stage: Stage::Search,
                 rows: &rows,
                 judge: Judge { split: &data.train, sample: judges.clone(), all: judges.clone() },
-                ..harness.plan(entry, data, engine, seed, &shares)
+                ..harness.plan(entry, data, engine, seed, &labels)
             };
             let (one, curve) = trial::run(harness, &plan)?;
             tally += one;

@@ -203,7 +203,7 @@ impl Trial<'_, '_> {
             threads: plan.threads,
             allow_software: self.harness.options.allow_software,
             seed: plan.seed,
-            label_shares: plan.label_shares.clone(),
+            label_rows: plan.label_rows.clone(),
         };
         let from = self.harness.clock.now();
         let mut engine = (self.harness.build)(&plan.engine.name, &settings)?;

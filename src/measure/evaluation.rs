@@ -61,7 +61,7 @@ pub(super) fn run(bench: &mut Bench<'_>) -> Result<(), Error> {
             threads: bench.threads,
             allow_software: false,
             seed,
-            label_shares: data.label_shares().into(),
+            label_rows: data.train.labels.clone().into(),
         };
         let mut engine = (entry.build)(&settings).map_err(failed)?;
         engine.load(&Parameters::new(&shape, Init::default(), seed)).map_err(failed)?;

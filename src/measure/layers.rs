@@ -72,7 +72,7 @@ fn steps(bench: &mut Bench<'_>, options: &Options, case: &str, labels: usize) ->
         threads: bench.threads,
         allow_software: false,
         seed: 1,
-        label_shares: [].into(),
+        label_rows: Default::default(),
     };
     let entry = engine::find(&options.engine)
         .ok_or_else(|| Error::Settings(format!("layers: there is no engine {:?}", options.engine)))?;

@@ -3,8 +3,9 @@
 use super::random::{Sampler, stream};
 use super::votes::Votes;
 use super::{Lsh, Neurons, Queries, Selection};
-use crate::data::Batch;
+use crate::data::{Batch, LabelLists};
 use crate::threads;
+use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
 /// Ranges of neurons that are listed as one task.
@@ -27,18 +28,23 @@ pub struct SharedSelection {
     /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
     /// is the same at every step.
     pub floor: usize,
-    /// Whether random negatives are no more than the labels, by the same expectation.
+    /// Whether random negatives are no more than the labels that the samples have, drawn or not; by expectation too.
     pub at_most_labels: bool,
     /// Hashed neurons beyond this many active ones, labels included, are left out.
     pub most: usize,
     seed: u64,
     /// Whether logits are corrected for the probability of being in the set.
     correct: bool,
+    /// Samples with more labels than this bring as many of them, drawn at random.
+    draw: usize,
+    /// Share of training rows that have each label, and that bring it once they have drawn; empty where it is not known.
+    having: Vec<f32>,
+    bringing: Vec<f32>,
+    /// Work space: labels of a sample that draws.
+    drawing: Vec<u32>,
     known: Known,
     /// The same of the last batch of another size: an epoch's last batch is smaller.
     other: Known,
-    /// Share of training rows that carry each label; empty where it is not known.
-    shares: Vec<f32>,
     seen: Vec<u64>,
     votes: Votes,
     /// Neurons from the hash tables, ascending.
@@ -84,9 +90,8 @@ fn mark(seen: &mut [u64], neurons: impl Iterator<Item = u32>) {
 }
 
 impl SharedSelection {
-    /// A set of the batch's labels and `count` negatives; `shares` (of the training rows, by label) serve the
-    /// corrections.
-    pub fn new(negatives: Negatives, count: usize, neurons: usize, correct: bool, shares: &[f32], seed: u64) -> Self {
+    /// A set of the batch's labels and `count` negatives.
+    pub fn new(negatives: Negatives, count: usize, neurons: usize, correct: bool, seed: u64) -> Self {
         Self {
             negatives,
             count,
@@ -95,7 +100,10 @@ impl SharedSelection {
             most: usize::MAX,
             seed,
             correct,
-            shares: shares.to_vec(),
+            draw: usize::MAX,
+            having: Vec::new(),
+            bringing: Vec::new(),
+            drawing: Vec::new(),
             known: Known::default(),
             other: Known::default(),
             seen: vec![0; neurons.div_ceil(64)],
@@ -105,6 +113,17 @@ impl SharedSelection {
             corrections: Vec::new(),
             labels: 0,
         }
+    }
+
+    /// Has samples with more than `draw` labels bring as many of them, drawn anew at every step; `rows`, the labels of the
+    /// training rows, tell how often each comes.
+    pub fn drawing(mut self, draw: usize, rows: &LabelLists) -> Self {
+        self.draw = draw;
+        if rows.rows() > 0 {
+            self.having = rows.shares(self.votes.neurons);
+            self.bringing = rows.drawn_shares(self.votes.neurons, draw);
+        }
+        self
     }
 
     /// Whether [`prepare`](Self::prepare) looks at the weights at this step.
@@ -128,12 +147,30 @@ impl SharedSelection {
             self.votes.clear();
         }
         self.seen.fill(0);
-        mark(&mut self.seen, batch.labels.iter().copied());
+        self.mark_labels(step, batch);
         self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
         if let Negatives::Random(sampler) = &self.negatives {
             let mut rng = stream(self.seed, step, 0);
             mark(&mut self.seen, (0..self.known.count).map(|_| sampler.draw(&mut rng)));
             self.list();
+        }
+    }
+
+    /// Marks the labels that the samples bring.
+    fn mark_labels(&mut self, step: u64, batch: &Batch) {
+        let Self { seen, draw, drawing, .. } = self;
+        if *draw == usize::MAX {
+            return mark(seen, batch.labels.iter().copied());
+        }
+        let mut rng = stream(self.seed, step, 1);
+        for labels in (0..batch.len()).map(|b| batch.labels(b)) {
+            if labels.len() <= *draw {
+                mark(seen, labels.iter().copied());
+            } else {
+                drawing.clear();
+                drawing.extend_from_slice(labels);
+                mark(seen, drawing.partial_shuffle(&mut rng, *draw).0.iter().copied());
+            }
         }
     }
 
@@ -190,12 +227,13 @@ impl SharedSelection {
         if self.known.samples == samples {
             return;
         }
-        let absent = |share: &f32| (1.0 - f64::from(share.min(1.0))).powi(samples as i32);
-        let labels: f64 = self.shares.iter().map(|share| 1.0 - absent(share)).sum();
-        let labels = labels as usize;
-        let bounded = self.at_most_labels && !self.shares.is_empty();
-        let wanted = if bounded { self.count.min(labels) } else { self.count };
-        let count = wanted.max(self.floor.saturating_sub(labels));
+        let expected = |shares: &[f32]| {
+            let absent = |share: &f32| (1.0 - f64::from(share.min(1.0))).powi(samples as i32);
+            shares.iter().map(|share| 1.0 - absent(share)).sum::<f64>() as usize
+        };
+        let bounded = self.at_most_labels && !self.having.is_empty();
+        let wanted = if bounded { self.count.min(expected(&self.having)) } else { self.count };
+        let count = wanted.max(self.floor.saturating_sub(expected(&self.bringing)));
         let drawn = |neuron| match &self.negatives {
             Negatives::Random(sampler) => sampler.probability(neuron),
             Negatives::Hashed(_) => 0.0,
@@ -212,7 +250,7 @@ impl SharedSelection {
     /// −ln of the probability that one of `count` draws, each with probability `drawn`, or the labels of one of the
     /// samples bring the neuron in.
     fn correction(&self, neuron: u32, drawn: f32, count: usize, samples: usize) -> f32 {
-        let label = self.shares.get(neuron as usize).copied().unwrap_or(0.0);
+        let label = self.bringing.get(neuron as usize).copied().unwrap_or(0.0);
         let absent = count as f32 * (-drawn).ln_1p() + samples as f32 * (-label.min(0.999)).ln_1p();
         -(-absent.exp_m1()).max(f32::MIN_POSITIVE).ln()
     }

@@ -3,7 +3,7 @@
 use rand::seq::index::sample;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
-use slidebench::data::{Batch, Inputs};
+use slidebench::data::{Batch, Inputs, LabelLists};
 use slidebench::engine::{Engine, EngineSettings, find};
 use slidebench::network::{Rows, Shape, Training};
 
@@ -50,6 +50,11 @@ impl Problem {
             .collect()
     }
 
+    /// Labels of a hundred training rows, each label in one.
+    fn label_rows(&self) -> LabelLists {
+        label_lists((0..100).map(|row| (row..self.shape.labels as u32).step_by(100)))
+    }
+
     /// Builds a registered engine for this problem.
     ///
     /// # Panics
@@ -62,11 +67,21 @@ impl Problem {
             threads,
             allow_software: true,
             seed: 1,
-            label_shares: vec![0.01; self.shape.labels].into(),
+            label_rows: self.label_rows().into(),
         };
         let entry = find(name).unwrap_or_else(|| panic!("no engine {name}"));
         (entry.build)(&settings).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
+}
+
+/// The labels of some rows.
+pub fn label_lists(rows: impl Iterator<Item = impl Iterator<Item = u32>>) -> LabelLists {
+    let (mut offsets, mut labels) = (vec![0], vec![]);
+    for row in rows {
+        labels.extend(row);
+        offsets.push(labels.len() as u64);
+    }
+    LabelLists::new(offsets, labels)
 }
 
 /// 0 to `most` distinct numbers below `below`, ascending.

@@ -49,3 +49,12 @@ fn nothing_at_all_has_statistics_too() {
     let counted = Statistics::of(&data);
     assert_eq!((counted.features_a_row, counted.density_percent, counted.majority_p1), (0.0, 0.0, 0.0));
 }
+
+/// The shares of labels by hand: over four rows of 2, 1, 0 and 3 labels, all of them and two drawn.
+#[test]
+fn shares_of_labels_are_counted_right() {
+    let lists = LabelLists::new(vec![0, 2, 3, 3, 6], vec![0, 2, 2, 1, 2, 3]);
+    let over = |total: f32, sums: [f32; 5]| sums.map(|sum| sum / total).to_vec();
+    assert_eq!(lists.shares(5), over(4.0, [1.0, 1.0, 3.0, 1.0, 0.0]));
+    assert_eq!(lists.drawn_shares(5, 2), over(12.0, [3.0, 2.0, 8.0, 2.0, 0.0]));
+}

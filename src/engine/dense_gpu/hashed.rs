@@ -29,7 +29,7 @@ impl Hashed {
         let refuse = |error: String| EngineError::Settings(format!("lsh-gpu: {error}"));
         options.elects().map_err(refuse)?;
         let lsh = Lsh::new(options, width, labels, seed).map_err(|error| refuse(error.to_string()))?;
-        let mut selection = SharedSelection::new(Negatives::Hashed(lsh.into()), size, labels, false, &[], seed);
+        let mut selection = SharedSelection::new(Negatives::Hashed(lsh.into()), size, labels, false, seed);
         selection.most = size;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(settings.threads.max(1)).build();
         let pool = pool.map_err(|error| EngineError::Failed(format!("lsh-gpu: no threads: {error}")))?;

@@ -15,7 +15,7 @@ fn engine_without_driver(shape: &Shape) -> DenseGpu {
         threads: 1,
         allow_software: false,
         seed: 1,
-        label_shares: Arc::from([]),
+        label_rows: Default::default(),
     };
     DenseGpu::new(gpu, settings, kernels, None, &Options::default())
 }

@@ -10,6 +10,7 @@
 
 use super::non_zeros::NonZeros;
 use super::options::Options;
+use super::targets::Target;
 use crate::engine::EngineError;
 use crate::engine::cpu::{Bias, Group, Matrix, SharedSums, State, Update};
 use crate::kernels::memory::Aligned;
@@ -67,9 +68,6 @@ impl Chunk {
         Pairs { rows: &self.rows, starts: &self.starts, columns: &self.columns }
     }
 }
-
-/// A true label of the batch: neuron, sample, target mass 1/n.
-pub type Target = (u32, u32, f32);
 
 impl SparseLayer {
     pub fn new(layer: &network::Layer, sparse_input: bool, options: &Options) -> Result<Self, EngineError> {
@@ -191,7 +189,7 @@ impl SparseLayer {
         let per_chunk = self.per_chunk;
         let mut labelled = vec![false; samples];
         for target in targets {
-            labelled[target.1 as usize] = true;
+            labelled[target.sample as usize] = true;
         }
         threads::for_each(self.chunks.par_iter_mut().enumerate(), |(c, chunk)| {
             chunk.find_targets(targets, (c * per_chunk) as u32, per_chunk as u32, corrections);
@@ -382,9 +380,9 @@ impl Chunk {
     /// Finds the pairs of the targets that lie in neurons `first..first + count`, and takes corrections off them.
     fn find_targets(&mut self, targets: &[Target], first: u32, count: u32, corrections: Option<&[f32]>) {
         self.targets.clear();
-        let from = targets.partition_point(|t| t.0 < first);
-        let to = targets.partition_point(|t| t.0 < first + count);
-        for &(neuron, sample, mass) in &targets[from..to] {
+        let from = targets.partition_point(|t| t.neuron < first);
+        let to = targets.partition_point(|t| t.neuron < first + count);
+        for &Target { neuron, sample, mass, .. } in &targets[from..to] {
             let row = self.rows.binary_search(&(neuron - first)).expect("true labels are active");
             let (start, end) = (self.starts[row] as usize, self.starts[row + 1] as usize);
             let column = self.columns[start..end].binary_search(&sample).expect("true labels are active");

@@ -13,11 +13,13 @@ mod options;
 mod preset;
 mod recall;
 mod shared;
+mod targets;
 
-use self::layer::{SparseLayer, Target};
+use self::layer::SparseLayer;
 use self::options::{Options, Output};
 use self::recall::Recall;
 use self::shared::{Products, Shared};
+use self::targets::Targets;
 use super::common::huge_pages_note;
 use super::cpu::{InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
@@ -63,7 +65,7 @@ struct Net {
     /// Input of each layer above the first, `B x stride`, and its gradient.
     x: Vec<Aligned<f32>>,
     dx: Vec<Aligned<f32>>,
-    targets: Vec<Target>,
+    targets: Targets,
     /// In place of the output layer's own selection when training: one set for the whole batch.
     shared: Option<(SharedSelection, Shared)>,
     /// Whether output neurons that were not active are updated as well.
@@ -173,7 +175,7 @@ impl Net {
             dx: layers.iter().map(|_| Aligned::default()).collect(),
             layers,
             selections,
-            targets: Vec::new(),
+            targets: Targets::new(options.labels),
         })
     }
 
@@ -242,13 +244,17 @@ impl Net {
         let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
         let mut take_inputs = || shared.take_inputs(batch, x, layer.weights.stride);
         if selection.asks() {
-            rayon::join(|| selection.choose(queries), take_inputs);
+            let choose = || {
+                selection.choose(queries);
+                targets.weigh(batch, selection);
+            };
+            rayon::join(choose, take_inputs);
         } else {
             take_inputs();
         }
         clock.lap(Phase::Select);
         let SharedSelection { neurons, corrections, .. } = selection;
-        let loss = shared.forward(&layer.weights, &layer.bias, neurons, corrections, targets);
+        let loss = shared.forward(&layer.weights, &layer.bias, neurons, corrections, targets.list());
         clock.lap(Phase::Forward);
         loss
     }
@@ -260,9 +266,12 @@ impl Net {
         rayon::join(
             || self.hidden(batch, step, Pass::Training, phases),
             || {
-                list_targets(batch, &mut targets);
+                targets.take(batch);
                 if let Some((selection, _)) = &mut shared {
                     selection.begin(step, batch);
+                    if !selection.asks() {
+                        targets.weigh(batch, selection);
+                    }
                 }
             },
         );
@@ -282,7 +291,7 @@ impl Net {
                 recall
                     .measure(&self.layers[last], &self.x[last], batch, |sample, neuron| sets.contains(sample, neuron));
             }
-            self.layers[last].softmax_gradient(batch.len(), &self.targets, self.selections[last].corrections())
+            self.layers[last].softmax_gradient(batch.len(), self.targets.list(), self.selections[last].corrections())
         };
         self.backward(batch, update, phases);
         loss
@@ -317,18 +326,6 @@ impl Net {
         self.touched = self.input.backward(batch, &self.dx[0], step);
         clock.lap(Phase::Backward);
     }
-}
-
-/// The batch's true labels, by neuron then sample.
-fn list_targets(batch: &Batch, targets: &mut Vec<Target>) {
-    targets.clear();
-    for sample in 0..batch.len() {
-        let labels = batch.labels(sample);
-        let mass = 1.0 / labels.len() as f32;
-        targets.extend(labels.iter().map(|&label| (label, sample as u32, mass)));
-    }
-    // Stable, so samples stay in order.
-    radsort::sort_by_key(targets, |&(neuron, _, _)| neuron);
 }
 
 impl Engine for SparseCpu {

@@ -30,8 +30,12 @@ pub struct Options {
     /// With `shared` and random neurons: more than `count` of them where the set would hold fewer neurons than this, the
     /// labels that a batch is expected to bring included.
     pub floor: usize,
-    /// With `shared` and random neurons: no more of them than the labels that a batch is expected to bring.
+    /// With `shared` and random neurons: no more of them than the labels that the samples of a batch are expected to have,
+    /// drawn or not.
     pub at_most_labels: bool,
+    /// With `shared`: true labels that a sample draws for a step, of those it has; 0: all. Labels not drawn count where
+    /// they are in the set all the same, and each by the inverse of its probability of being there.
+    pub labels: usize,
     /// The samples of a batch share their random neurons, each beside its own labels.
     pub shared_negatives: bool,
     /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
@@ -105,6 +109,7 @@ impl Default for Options {
             shared: false,
             floor: 0,
             at_most_labels: false,
+            labels: 0,
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
@@ -152,6 +157,9 @@ impl Options {
         }
         if options.shared && options.sums != Sums::Deterministic {
             return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
+        }
+        if !options.shared && options.labels > 0 {
+            return Err(refuse("`labels` goes with `shared`; a sample's own set holds all its labels".into()));
         }
         if options.shared && output == Output::Lsh {
             options.hashed.elects().map_err(refuse)?;
@@ -224,8 +232,9 @@ impl Options {
                 ));
             }
         };
-        let shares = &settings.label_shares;
-        let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, shares, settings.seed);
+        let draw = if self.labels == 0 { usize::MAX } else { self.labels };
+        let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, settings.seed)
+            .drawing(draw, &settings.label_rows);
         selection.floor = self.floor;
         selection.at_most_labels = self.at_most_labels;
         Ok(Some(selection))
@@ -242,11 +251,10 @@ fn sampler(output: Output, settings: &EngineSettings, neurons: usize) -> Result<
         Output::LogUniform => Sampler::log_uniform,
         _ => return Ok(Sampler::uniform(neurons)),
     };
-    if settings.label_shares.len() != neurons {
-        let problem = "selection by frequency needs the label shares of the training rows";
-        return Err(EngineError::Settings(problem.into()));
+    if settings.label_rows.rows() == 0 {
+        return Err(EngineError::Settings("selection by frequency needs the labels of the training rows".into()));
     }
-    Ok(of(&settings.label_shares))
+    Ok(of(&settings.label_rows.shares(neurons)))
 }
 
 fn build(name: &'static str, output: Output, settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> {

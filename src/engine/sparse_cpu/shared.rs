@@ -10,7 +10,7 @@
 //! Between them wait the gathered weights and the exponentials, in the precision of the products; all else a thread keeps
 //! in its cache from chunk to chunk.
 
-use super::layer::Target;
+use super::targets::Target;
 use crate::data::Batch;
 use crate::engine::common::Shards;
 use crate::engine::cpu::{Bias, Matrix, MatrixShards, Update, log_normalisers};
@@ -393,19 +393,20 @@ impl Chunk {
         self.targets.clear();
         self.target_logits = 0.0;
         let (first, last) = (self.neurons[0], self.neurons[self.neurons.len() - 1]);
-        let from = targets.partition_point(|t| t.0 < first);
-        let to = targets.partition_point(|t| t.0 <= last);
+        let from = targets.partition_point(|t| t.neuron < first);
+        let to = targets.partition_point(|t| t.neuron <= last);
         // Looked up, since to walk both lists side by side is to guess wrongly at every other target.
         row_of.resize(row_of.len().max((last - first) as usize + 1), 0);
         for (row, &local) in (0..).zip(&self.local) {
             row_of[local as usize] = row;
         }
-        for &(neuron, sample, mass) in &targets[from..to] {
+        for &Target { neuron, sample, mass, shift } in &targets[from..to] {
             let row = row_of[(neuron - first) as usize] as usize;
             assert_eq!(self.neurons[row], neuron, "true labels are active");
             let at = row * samples + sample as usize;
             z[at] -= corrections[row];
             self.target_logits += f64::from(mass) * f64::from(z[at] + self.bias[row]);
+            z[at] += shift;
             self.targets.push(Found { at: at as u32, sample, mass });
         }
     }
