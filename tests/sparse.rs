@@ -181,7 +181,7 @@ fn presets_are_the_options_they_name() {
     // Batches of 16: a rehash every 400 steps.
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
-    let best = "shared = true\ncount = 2000\nat-most-labels = true\nlabels = 40\ncorrect = true\nproducts = \"bf16\"\n\
+    let best = "shared = true\ncount = 6000\ncount-per-label = 0.45\nlabels = 48\ncorrect = true\nproducts = \"bf16\"\n\
                 precision = \"packed\"\ninput-state = \"row-wise\"";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
@@ -490,9 +490,12 @@ fn one_set_serves_the_batch_where_shared() {
     assert!(shared.mean > negatives.mean);
     assert!(active(&train("sparse-cpu:uniform", "count = 30")).mean < own.mean);
     let uniform = |options: &str| train("sparse-cpu:uniform", &format!("shared = true\n{options}"));
-    let (few, many) = (active(&uniform("count = 200\nat-most-labels = true")), active(&uniform("count = 200")));
+    let (few, many) = (active(&uniform("count = 200\ncount-per-label = 1.0")), active(&uniform("count = 200")));
     assert!(few.selected > 0.0 && few.selected < 0.7 * many.selected, "{} for {}", few.selected, many.selected);
-    assert_eq!(uniform("count = 10\nat-most-labels = true").losses, uniform("count = 10").losses, "fewer than labels");
+    let half = active(&uniform("count = 200\ncount-per-label = 0.5"));
+    assert!(half.selected > 0.4 * few.selected && half.selected < 0.6 * few.selected, "{} for half", half.selected);
+    assert!(refusal("sparse-cpu:uniform", "count-per-label = -1.0").contains("count-per-label"));
+    assert_eq!(uniform("count = 10\ncount-per-label = 1.0").losses, uniform("count = 10").losses, "fewer than labels");
     let filled = active(&train("sparse-cpu:uniform", "count = 60\nshared = true\nfloor = 400"));
     // Some 300 draws find 240 of 600 neurons.
     assert!(filled.mean > 240.0 && filled.mean < 400.0 && shared.mean < 100.0, "{} and {}", filled.mean, shared.mean);
@@ -561,7 +564,7 @@ fn samples_draw_labels_where_asked() {
         assert!(drawn.labels < 0.7 * all.labels, "{name}: {} of {}", drawn.labels, all.labels);
     }
     let bounded = |labels: &str| {
-        active(&train("sparse-cpu:uniform", &format!("shared = true\ncount = 200\nat-most-labels = true\n{labels}")))
+        active(&train("sparse-cpu:uniform", &format!("shared = true\ncount = 200\ncount-per-label = 1.0\n{labels}")))
     };
     let (all, drawn) = (bounded(""), bounded("labels = 1"));
     assert!((drawn.selected - all.selected).abs() < 0.1 * all.selected, "{} for {}", drawn.selected, all.selected);

@@ -28,8 +28,8 @@ pub struct SharedSelection {
     /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
     /// is the same at every step.
     pub floor: usize,
-    /// Whether random negatives are no more than the labels that the samples have, drawn or not; by expectation too.
-    pub at_most_labels: bool,
+    /// Random negatives are no more than so many for each label that the samples have, drawn or not; by expectation too.
+    pub per_label: f32,
     /// Hashed neurons beyond this many active ones, labels included, are left out.
     pub most: usize,
     seed: u64,
@@ -96,7 +96,7 @@ impl SharedSelection {
             negatives,
             count,
             floor: 0,
-            at_most_labels: false,
+            per_label: f32::INFINITY,
             most: usize::MAX,
             seed,
             correct,
@@ -231,8 +231,9 @@ impl SharedSelection {
             let absent = |share: &f32| (1.0 - f64::from(share.min(1.0))).powi(samples as i32);
             shares.iter().map(|share| 1.0 - absent(share)).sum::<f64>() as usize
         };
-        let bounded = self.at_most_labels && !self.having.is_empty();
-        let wanted = if bounded { self.count.min(expected(&self.having)) } else { self.count };
+        let bounded = self.per_label.is_finite() && !self.having.is_empty();
+        let most = if bounded { (self.per_label * expected(&self.having) as f32) as usize } else { usize::MAX };
+        let wanted = self.count.min(most);
         let count = wanted.max(self.floor.saturating_sub(expected(&self.bringing)));
         let drawn = |neuron| match &self.negatives {
             Negatives::Random(sampler) => sampler.probability(neuron),

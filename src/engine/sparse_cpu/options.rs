@@ -30,9 +30,9 @@ pub struct Options {
     /// With `shared` and random neurons: more than `count` of them where the set would hold fewer neurons than this, the
     /// labels that a batch is expected to bring included.
     pub floor: usize,
-    /// With `shared` and random neurons: no more of them than the labels that the samples of a batch are expected to have,
-    /// drawn or not.
-    pub at_most_labels: bool,
+    /// With `shared` and random neurons: no more of them than this many for each distinct label that the samples of a batch
+    /// are expected to have, drawn or not.
+    pub count_per_label: f32,
     /// With `shared`: true labels that a sample draws for a step, of those it has; 0: all. Labels not drawn count where
     /// they are in the set all the same, and each by the inverse of its probability of being there.
     pub labels: usize,
@@ -108,7 +108,7 @@ impl Default for Options {
             count: 1000,
             shared: false,
             floor: 0,
-            at_most_labels: false,
+            count_per_label: f32::INFINITY,
             labels: 0,
             shared_negatives: false,
             correct: false,
@@ -157,6 +157,10 @@ impl Options {
         }
         if options.shared && options.sums != Sums::Deterministic {
             return Err(refuse("`sums` is for sets by sample; with `shared` matrix products sum the gradients".into()));
+        }
+        if options.count_per_label.is_nan() || options.count_per_label < 0.0 {
+            let given = options.count_per_label;
+            return Err(refuse(format!("count-per-label = {given}: expected a number from 0")));
         }
         if !options.shared && options.labels > 0 {
             return Err(refuse("`labels` goes with `shared`; a sample's own set holds all its labels".into()));
@@ -236,7 +240,7 @@ impl Options {
         let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, settings.seed)
             .drawing(draw, &settings.label_rows);
         selection.floor = self.floor;
-        selection.at_most_labels = self.at_most_labels;
+        selection.per_label = self.count_per_label;
         Ok(Some(selection))
     }
 }

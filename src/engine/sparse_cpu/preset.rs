@@ -31,10 +31,10 @@
 //!
 //! # `best`: what reaches a given P@1 soonest
 //!
-//! No hashing: one set for the whole batch, of labels and uniform negatives. Of labels, each sample draws at most 40 of its
-//! own; the negatives are 2,000 or, where these are fewer, as many as the samples have labels. With logits corrected for
-//! the probability of being in the set; products, weights and Adam's moments in bf16; of the first layer one second moment
-//! a row and no first one.
+//! No hashing: one set for the whole batch, of labels and uniform negatives. Of labels, each sample draws at most 48 of its
+//! own; the negatives are 0.45 for each distinct label that the batch's samples have, 6,000 at most. With logits corrected
+//! for the probability of being in the set; products, weights and Adam's moments in bf16; of the first layer one second
+//! moment a row and no first one.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -107,9 +107,9 @@ impl Preset {
             Self::Slide2021 => slide(1024),
             Self::Best => r#"
                 shared = true
-                count = 2000
-                at-most-labels = true
-                labels = 40
+                count = 6000
+                count-per-label = 0.45
+                labels = 48
                 correct = true
                 products = "bf16"
                 precision = "packed"
