@@ -49,17 +49,21 @@ fn train(name: &str, options: &str) -> Run {
     train_on(&problem(), name, options, 2, STEPS)
 }
 
-fn refusal(name: &str, options: &str) -> String {
-    let problem = problem();
-    let settings = EngineSettings {
+/// For engines of `problem` whose training rows have these labels.
+fn settings(problem: &Problem, options: &str, label_rows: Arc<LabelLists>) -> EngineSettings {
+    EngineSettings {
         shape: problem.shape.clone(),
         training: problem.training(),
         options: options.parse().unwrap(),
-        threads: 1,
+        threads: 2,
         allow_software: false,
         seed: 0,
-        label_rows: Default::default(),
-    };
+        label_rows,
+    }
+}
+
+fn refusal(name: &str, options: &str) -> String {
+    let settings = settings(&problem(), options, Arc::default());
     match (find(name).unwrap().build)(&settings) {
         Ok(_) => panic!("{name} took {options}"),
         Err(error) => error.to_string(),
@@ -513,15 +517,8 @@ fn one_set_serves_the_batch_where_shared() {
 fn frequency_prefers_frequent_labels() {
     let problem = problem();
     let distinct = |name: &str| {
-        let settings = EngineSettings {
-            shape: problem.shape.clone(),
-            training: problem.training(),
-            options: "count = 60".parse().unwrap(),
-            threads: 2,
-            allow_software: false,
-            seed: 0,
-            label_rows: label_lists((0..100_000).map(|row| if row == 0 { 10..600 } else { 0..10 })).into(),
-        };
+        let rows = label_lists((0..100_000).map(|row| if row == 0 { 10..600 } else { 0..10 }));
+        let settings = settings(&problem, "count = 60", rows.into());
         let mut engine = (find(name).unwrap().build)(&settings).unwrap();
         engine.load(&initial(&problem)).unwrap();
         engine.step(&problem.batches(1)[0]).unwrap();
@@ -597,15 +594,7 @@ fn drawn_labels_estimate_the_full_loss() {
     let (batches, rows) = random_batches(&problem, 600);
     let rows = Arc::new(rows);
     let trained = |start: &Parameters, name: &str, options: &str| {
-        let settings = EngineSettings {
-            shape: problem.shape.clone(),
-            training: problem.training(),
-            options: options.parse().unwrap(),
-            threads: 2,
-            allow_software: false,
-            seed: 0,
-            label_rows: rows.clone(),
-        };
+        let settings = settings(&problem, options, rows.clone());
         let mut engine = (find(name).unwrap().build)(&settings).unwrap();
         engine.load(start).unwrap();
         batches.iter().for_each(|batch| engine.step(batch).unwrap());

@@ -126,6 +126,11 @@ impl SharedSelection {
         self
     }
 
+    /// Labels that a sample draws at most; [`usize::MAX`] where it brings all it has.
+    pub fn draw(&self) -> usize {
+        self.draw
+    }
+
     /// Whether [`prepare`](Self::prepare) looks at the weights at this step.
     pub fn wants_weights(&self, step: u64) -> bool {
         matches!(&self.negatives, Negatives::Hashed(lsh) if lsh.wants_weights(step))
@@ -159,9 +164,6 @@ impl SharedSelection {
     /// Marks the labels that the samples bring.
     fn mark_labels(&mut self, step: u64, batch: &Batch) {
         let Self { seen, draw, drawing, .. } = self;
-        if *draw == usize::MAX {
-            return mark(seen, batch.labels.iter().copied());
-        }
         let mut rng = stream(self.seed, step, 1);
         for labels in (0..batch.len()).map(|b| batch.labels(b)) {
             if labels.len() <= *draw {

@@ -175,7 +175,7 @@ impl Net {
             dx: layers.iter().map(|_| Aligned::default()).collect(),
             layers,
             selections,
-            targets: Targets::new(options.labels),
+            targets: Targets::default(),
         })
     }
 

@@ -18,19 +18,12 @@ pub struct Target {
 /// True labels of a batch, by neuron then sample.
 #[derive(Debug, Default)]
 pub struct Targets {
-    /// Labels that a sample draws for a shared set, of those it has; 0: all.
-    draw: usize,
     list: Vec<Target>,
     /// Work space: weights of each sample, summed.
     sums: Vec<f32>,
 }
 
 impl Targets {
-    /// With `draw` labels a sample in shared sets; 0: all.
-    pub fn new(draw: usize) -> Self {
-        Self { draw, ..Self::default() }
-    }
-
     pub fn list(&self) -> &[Target] {
         &self.list
     }
@@ -55,8 +48,9 @@ impl Targets {
     /// the softmax over all neurons equals the target distribution, gradients are 0 whatever was drawn. A sample that has
     /// no more than m labels keeps them as they are.
     pub fn weigh(&mut self, batch: &Batch, selected: &SharedSelection) {
-        let Self { draw, list, sums } = self;
-        if *draw == 0 {
+        let Self { list, sums } = self;
+        let draw = selected.draw();
+        if draw == usize::MAX {
             return;
         }
         sums.clear();
@@ -68,7 +62,7 @@ impl Targets {
                 return false;
             };
             let sample = target.sample as usize;
-            let drawn = (*draw as f32 / batch.labels(sample).len() as f32).min(1.0);
+            let drawn = (draw as f32 / batch.labels(sample).len() as f32).min(1.0);
             let weight = 1.0 / (drawn + (1.0 - drawn) * (-**correction).exp());
             (target.mass, target.shift) = (weight, weight.ln());
             sums[sample] += weight;
