@@ -68,6 +68,8 @@ pub struct ActiveStats {
     pub distinct: f64,
     /// Share of the neurons with the largest logits that were active, true labels left out; where it was sampled.
     pub recall: Option<f64>,
+    /// Output neurons a sample in the backward pass, where these are not all the active ones.
+    pub backward: Option<f64>,
     /// Active neurons a sample in the hidden layers above the first, all together; where these skip neurons.
     pub hidden: Option<f64>,
 }

@@ -257,6 +257,7 @@ impl Trial<'_, '_> {
             row.candidates = Some(active.candidates);
             row.distinct = Some(active.distinct);
             row.recall = active.recall;
+            row.active_backward = active.backward;
             row.hidden_active = active.hidden;
         }
     }

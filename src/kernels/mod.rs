@@ -7,6 +7,7 @@
 
 pub mod bf16;
 mod check;
+mod dispatch;
 pub mod gemm;
 pub mod memory;
 pub mod packed;
@@ -14,10 +15,12 @@ pub mod portable;
 pub mod roofline;
 pub mod row_wise;
 pub mod softmax;
+pub mod thin;
 pub mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+use self::dispatch::dispatched;
 use crate::network::AdamStep;
 use std::cell::Cell;
 use std::ops::Range;

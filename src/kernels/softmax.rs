@@ -8,39 +8,8 @@
 
 #[cfg(target_arch = "x86_64")]
 use super::x86::vector::Vector;
-use super::{GRADIENT, LANES};
-
-/// Defines a function that runs the version for the CPU's kernel set.
-macro_rules! dispatched {
-    ($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) { $($check:stmt;)* }) => {
-        $(#[$doc])*
-        pub fn $name($($argument: $type),*) {
-            $($check)*
-            #[cfg(target_arch = "x86_64")]
-            {
-                use std::arch::x86_64::{__m256, __m512};
-                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
-                fn avx512($($argument: $type),*) {
-                    // SAFETY: this function has the features, and the lengths have been checked.
-                    unsafe { vectors::$name::<__m512>($($argument),*) }
-                }
-                #[target_feature(enable = "avx2,fma")]
-                fn avx2($($argument: $type),*) {
-                    // SAFETY: as above.
-                    unsafe { vectors::$name::<__m256>($($argument),*) }
-                }
-                match super::kernels().name {
-                    // SAFETY: a kernel set is chosen only where the CPU has its features.
-                    "avx512" => return unsafe { avx512($($argument),*) },
-                    // SAFETY: as above.
-                    "avx2" => return unsafe { avx2($($argument),*) },
-                    _ => {}
-                }
-            }
-            portable::$name($($argument),*);
-        }
-    };
-}
+use super::{GRADIENT, LANES, dispatched};
+use half::bf16;
 
 dispatched! {
     /// Adds `bias[r]` to row r of `z` (`bias.len() x samples`, `samples` a multiple of [`LANES`]), then replaces every
@@ -63,6 +32,14 @@ dispatched! {
 dispatched! {
     /// `g[r][b] = e[r][b] * scale[b]` over a block; no scale lies between 0 and 2⁻⁶³.
     scale_block(e: &[f32], g: &mut [f32], scale: &[f32]) {
+        assert!(scale.len().is_multiple_of(LANES));
+        assert!(e.len() == g.len() && (e.is_empty() || e.len().is_multiple_of(scale.len())));
+    }
+}
+
+dispatched! {
+    /// As [`scale_block`], of exponentials in bf16.
+    scale_bf16_block(e: &[bf16], g: &mut [f32], scale: &[f32]) {
         assert!(scale.len().is_multiple_of(LANES));
         assert!(e.len() == g.len() && (e.is_empty() || e.len().is_multiple_of(scale.len())));
     }
@@ -104,7 +81,7 @@ fn exp(x: f32) -> f32 {
 
 /// Plain loops.
 mod portable {
-    use super::{GRADIENT, LANES, exp};
+    use super::{GRADIENT, LANES, bf16, exp};
     use crate::kernels::portable::keep;
 
     pub fn exp_block(z: &mut [f32], samples: usize, bias: &[f32], max: &mut [f32], sum: &mut [f32]) {
@@ -146,6 +123,15 @@ mod portable {
         }
     }
 
+    pub fn scale_bf16_block(e: &[bf16], g: &mut [f32], scale: &[f32]) {
+        let samples = scale.len();
+        for (e, g) in e.chunks_exact(samples).zip(g.chunks_exact_mut(samples)) {
+            for ((g, e), s) in g.iter_mut().zip(e).zip(scale) {
+                *g = keep(keep(e.to_f32(), GRADIENT) * s, GRADIENT);
+            }
+        }
+    }
+
     pub fn row_sums(g: &[f32], samples: usize, sums: &mut [f32]) {
         for (row, sum) in g.chunks_exact(samples).zip(sums) {
             let mut lanes = [0.0f32; LANES];
@@ -169,7 +155,7 @@ mod portable {
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_op_in_unsafe_fn)]
 mod vectors {
-    use super::{GRADIENT, Vector};
+    use super::{GRADIENT, Vector, bf16};
 
     /// Logits this far below the largest, and farther, count alike in a sum, to which they bring nothing: e^x is still a
     /// normal number.
@@ -257,6 +243,18 @@ mod vectors {
     }
 
     #[inline(always)]
+    pub unsafe fn scale_bf16_block<V: Vector>(e: &[bf16], g: &mut [f32], scale: &[f32]) {
+        let samples = scale.len();
+        for (e, g) in e.chunks_exact(samples).zip(g.chunks_exact_mut(samples)) {
+            for at in (0..samples).step_by(V::LANES) {
+                let scale = V::load(scale.as_ptr().add(at));
+                let e = V::load_bf16(e.as_ptr().add(at)).keep(GRADIENT);
+                e.mul(scale).keep(GRADIENT).store(g.as_mut_ptr().add(at));
+            }
+        }
+    }
+
+    #[inline(always)]
     pub unsafe fn row_sums<V: Vector>(g: &[f32], samples: usize, sums: &mut [f32]) {
         for (row, sum) in g.chunks_exact(samples).zip(sums) {
             let mut lanes = V::splat(0.0);
@@ -336,6 +334,13 @@ mod tests {
             portable::scale_block(&e, &mut plain, &scale);
             assert_eq!(g, plain);
             assert_eq!(g[samples - 1], e[samples - 1] * scale[samples - 1]);
+
+            let kept: Vec<bf16> = e.iter().map(|&e| bf16::from_f32(e)).collect();
+            let (mut of_kept, mut plain) = (vec![0.0; e.len()], vec![0.0; e.len()]);
+            scale_bf16_block(&kept, &mut of_kept, &scale);
+            portable::scale_bf16_block(&kept, &mut plain, &scale);
+            assert_eq!(of_kept, plain);
+            assert_eq!(of_kept[samples - 1], kept[samples - 1].to_f32() * scale[samples - 1]);
 
             let (mut p, mut plain) = (z.clone(), z.clone());
             exp_scale_block(&mut p, &bias, &max, &scale);

@@ -123,6 +123,8 @@ pub struct Row {
     pub distinct: Option<f64>,
     /// Share of the true top neurons that were active, where sampled.
     pub recall: Option<f64>,
+    /// Output neurons a sample in the backward pass, where these are not all the active ones.
+    pub active_backward: Option<f64>,
     /// Active neurons a sample in hidden layers that skip neurons.
     pub hidden_active: Option<f64>,
     pub flops_per_step: Option<f64>,

@@ -145,8 +145,10 @@ pub fn work(study: &Study, id: &str) -> Option<Table> {
                 (Some(p5), Some(p95)) => format!("{} ({} to {})", whole(mean), whole(p5), whole(p95)),
                 _ => whole(mean),
             };
-            let hidden = median(&|row| row.hidden_active).map(|hidden| format!(", hidden {}", whole(hidden)));
-            output + &hidden.unwrap_or_default()
+            let also = |name: &str, figure: &dyn Fn(&Row) -> Option<f64>| {
+                median(figure).map(|neurons| format!(", {name} {}", whole(neurons))).unwrap_or_default()
+            };
+            output + &also("backward", &|row| row.active_backward) + &also("hidden", &|row| row.hidden_active)
         });
         let origins = [&|row: &Row| row.active_labels, &|row: &Row| row.active_selected, &|row: &Row| row.active_fill]
             as [&dyn Fn(&Row) -> Option<f64>; 3];

@@ -16,6 +16,7 @@ mod votes;
 pub use all::All;
 pub use lsh::{Fill, HashedSettings, Lsh, Retrieve};
 pub use marks::{ActiveSets, Counts, Marks};
+pub(crate) use random::stream;
 pub use random::{Random, Sampler};
 pub use shared::{Negatives, SharedSelection};
 pub use top_k::TopK;

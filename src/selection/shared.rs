@@ -18,6 +18,8 @@ pub enum Negatives {
     Random(Sampler),
     /// The `count` neurons that collide with the batch's samples most often in the hash tables.
     Hashed(Box<Lsh>),
+    /// Every neuron that is no label.
+    All,
 }
 
 /// Chooses one active set a batch.
@@ -139,7 +141,7 @@ impl SharedSelection {
     /// Rebuilds hash tables when they are due; tells whether it did.
     pub fn prepare(&mut self, step: u64, neurons: Neurons<'_>) -> bool {
         match &mut self.negatives {
-            Negatives::Random(_) => false,
+            Negatives::Random(_) | Negatives::All => false,
             Negatives::Hashed(lsh) => lsh.prepare(step, neurons),
         }
     }
@@ -154,11 +156,15 @@ impl SharedSelection {
         self.seen.fill(0);
         self.mark_labels(step, batch);
         self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
-        if let Negatives::Random(sampler) = &self.negatives {
-            let mut rng = stream(self.seed, step, 0);
-            mark(&mut self.seen, (0..self.known.count).map(|_| sampler.draw(&mut rng)));
-            self.list();
+        match &self.negatives {
+            Negatives::Random(sampler) => {
+                let mut rng = stream(self.seed, step, 0);
+                mark(&mut self.seen, (0..self.known.count).map(|_| sampler.draw(&mut rng)));
+            }
+            Negatives::All => mark(&mut self.seen, 0..self.votes.neurons as u32),
+            Negatives::Hashed(_) => return,
         }
+        self.list();
     }
 
     /// Marks the labels that the samples bring.
@@ -239,10 +245,11 @@ impl SharedSelection {
         let count = wanted.max(self.floor.saturating_sub(expected(&self.bringing)));
         let drawn = |neuron| match &self.negatives {
             Negatives::Random(sampler) => sampler.probability(neuron),
-            Negatives::Hashed(_) => 0.0,
+            Negatives::Hashed(_) | Negatives::All => 0.0,
         };
         let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
-        let corrections = if self.correct {
+        let chosen = !matches!(self.negatives, Negatives::All);
+        let corrections = if self.correct && chosen {
             (0..self.votes.neurons as u32).into_par_iter().map(correction).collect()
         } else {
             vec![]
@@ -261,10 +268,12 @@ impl SharedSelection {
     /// Bytes held.
     pub fn bytes(&self) -> u64 {
         let tables = match &self.negatives {
-            Negatives::Random(_) => 0,
+            Negatives::Random(_) | Negatives::All => 0,
             Negatives::Hashed(lsh) => lsh.bytes(),
         };
         let corrections = self.known.corrections.len() + self.other.corrections.len();
-        tables + self.votes.bytes() + (8 * (self.seen.len() + self.neurons.capacity()) + 4 * corrections) as u64
+        let shares = self.having.len() + self.bringing.len();
+        let lists = 8 * (self.seen.len() + self.neurons.capacity()) + 4 * (corrections + shares);
+        tables + self.votes.bytes() + lists as u64
     }
 }

@@ -9,7 +9,7 @@ pub mod optimiser;
 pub mod sums;
 
 pub use input::InputLayer;
-pub use matrix::{Bias, Matrix, MatrixShards, Precision, State};
+pub use matrix::{Bias, Matrix, Precision, State};
 pub use normaliser::log_normalisers;
 pub use optimiser::{Optimiser, Update};
 pub use sums::{Group, SharedSums, Sums};

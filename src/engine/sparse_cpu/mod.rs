@@ -14,12 +14,14 @@ mod preset;
 mod recall;
 mod shared;
 mod targets;
+mod thinning;
 
 use self::layer::SparseLayer;
 use self::options::{Options, Output};
 use self::recall::Recall;
 use self::shared::{Products, Shared};
 use self::targets::Targets;
+use self::thinning::Thinning;
 use super::common::huge_pages_note;
 use super::cpu::{InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
@@ -99,6 +101,8 @@ struct Totals {
     fill: u64,
     candidates: u64,
     distinct: u64,
+    /// Neurons of the output layer in the backward pass; none where these are the active ones.
+    backward: Option<u64>,
     /// Active neurons of hidden layers; none where these compute all.
     hidden: Option<u64>,
 }
@@ -163,7 +167,11 @@ impl Net {
             selections.push(options.selection(settings, below, layer.neurons())?);
         }
         let output = layers.last().expect("an output layer").neurons();
-        let shared = options.shared(settings, output)?.map(|selection| (selection, Shared::new(options.products)));
+        let shared = options.shared(settings, output)?.map(|selection| {
+            let thins = options.gradient_threshold > 0.0;
+            let thinning = thins.then(|| Thinning::new(options.gradient_threshold, settings.seed));
+            (selection, Shared::new(options.products, thinning))
+        });
         Ok(Self {
             shared,
             dense_rows: options.output_rows == Rows::Dense,
@@ -459,6 +467,7 @@ impl Engine for SparseCpu {
                 + net.layers.iter().map(SparseLayer::bytes).sum::<u64>()
                 + net.selections.iter().map(|s| s.bytes()).sum::<u64>()
                 + net.sets.iter().map(ActiveSets::bytes).sum::<u64>()
+                + net.shared.as_ref().map_or(0, |(selection, shared)| selection.bytes() + shared.bytes())
                 + net.x.iter().chain(&net.dx).map(|x| 4 * x.capacity() as u64).sum::<u64>()
         });
         MemoryUse { host_bytes, device_bytes: 0 }
@@ -489,26 +498,33 @@ impl<'a> PhaseClock<'a> {
 
 impl Totals {
     /// Books one step. FLOPs: two a weight and sample forward, four backward, twelve a weight updated by Adam. Bytes:
-    /// an active row is read once forward, and read and written with both moments once backward.
+    /// an active row is read once forward, and a row that moves is read and written with both moments once backward.
     fn add(&mut self, net: &Net, batch: &Batch, loss: f64, time: Duration) {
         let samples = batch.len();
         self.stats.steps += 1;
         self.stats.samples += samples as u64;
         self.stats.device_time += time;
         self.loss += loss;
-        let mut work = |products: usize, rows: usize, weights: &Matrix| {
-            let moved = rows * weights.width;
-            self.stats.flops += (6 * products + 12 * moved) as f64;
-            self.stats.bytes += ((weights.bytes_per_weight() + 2 * weights.bytes_per_state()) * moved) as f64;
+        // Of each pass the products and the rows.
+        let mut work = |forward: (usize, usize), backward: (usize, usize), weights: &Matrix| {
+            let width = weights.width;
+            self.stats.flops += (2 * forward.0 + 4 * backward.0 + 12 * backward.1 * width) as f64;
+            let (read, moved) = (weights.bytes_per_weight() * forward.1, 2 * weights.bytes_per_state() * backward.1);
+            self.stats.bytes += ((read + moved) * width) as f64;
         };
         let last = net.layers.len() - 1;
         for (index, layer) in net.layers.iter().enumerate() {
             match &net.shared {
                 Some((_, shared)) if index == last => {
-                    let rows = if net.dense_rows { layer.weights.rows } else { shared.neurons() };
-                    work(samples * shared.neurons() * layer.weights.width, rows, &layer.weights);
+                    let (width, forward) = (layer.weights.width, (samples * shared.neurons(), shared.neurons()));
+                    let (pairs, rows) = shared.thinned().unwrap_or(forward);
+                    let moved = if net.dense_rows { layer.weights.rows } else { rows };
+                    work((forward.0 * width, forward.1), (pairs * width, moved), &layer.weights);
                 }
-                _ => work(layer.products(), layer.moved(), &layer.weights),
+                _ => {
+                    let both = (layer.products(), layer.moved());
+                    work(both, both, &layer.weights);
+                }
             }
         }
         if net.skips_hidden {
@@ -516,8 +532,12 @@ impl Totals {
                 net.sets[..last].iter().flat_map(|sets| sets.counts()).map(|counts| u64::from(counts.active()));
             *self.hidden.get_or_insert(0) += active.sum::<u64>();
         }
-        work(batch.entries() * net.input.weights.width, net.touched, &net.input.weights);
+        let both = (batch.entries() * net.input.weights.width, net.touched);
+        work(both, both, &net.input.weights);
         if let Some((selection, shared)) = &net.shared {
+            if let Some((pairs, _)) = shared.thinned() {
+                *self.backward.get_or_insert(0) += pairs as u64;
+            }
             self.active.extend(std::iter::repeat_n(shared.neurons() as u32, samples));
             self.labels += (samples * selection.labels) as u64;
             self.selected += (samples * (shared.neurons() - selection.labels)) as u64;
@@ -553,6 +573,7 @@ impl Totals {
             candidates: mean(self.candidates),
             distinct: self.distinct as f64 / self.stats.steps as f64,
             recall: None,
+            backward: self.backward.map(mean),
             hidden: self.hidden.map(mean),
         });
         self.stats

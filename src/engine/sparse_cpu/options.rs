@@ -36,6 +36,10 @@ pub struct Options {
     /// With `shared`: true labels that a sample draws for a step, of those it has; 0: all. Labels not drawn count where
     /// they are in the set all the same, and each by the inverse of its probability of being there.
     pub labels: usize,
+    /// With `shared`: where the gradient of a sample's loss for a logit is smaller than this, it is rounded at random to
+    /// plus or minus this or, more often, to 0, so that its mean stays what it is, and the backward pass costs what is left; 0:
+    /// nothing is rounded.
+    pub gradient_threshold: f32,
     /// The samples of a batch share their random neurons, each beside its own labels.
     pub shared_negatives: bool,
     /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
@@ -110,6 +114,7 @@ impl Default for Options {
             floor: 0,
             count_per_label: f32::INFINITY,
             labels: 0,
+            gradient_threshold: 0.0,
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
@@ -164,6 +169,16 @@ impl Options {
         }
         if !options.shared && options.labels > 0 {
             return Err(refuse("`labels` goes with `shared`; a sample's own set holds all its labels".into()));
+        }
+        if options.gradient_threshold.is_nan() || options.gradient_threshold < 0.0 {
+            let given = options.gradient_threshold;
+            return Err(refuse(format!("gradient-threshold = {given}: expected a number from 0")));
+        }
+        if options.gradient_threshold > 0.0 && (!options.shared || options.output_rows == Rows::Dense) {
+            return Err(refuse("`gradient-threshold` goes with `shared` and with `output-rows = \"lazy\"`".into()));
+        }
+        if options.shared && output == Output::TopK {
+            return Err(refuse("`shared` does not go with top-k, which finds the neurons of each sample".into()));
         }
         if options.shared && output == Output::Lsh {
             options.hashed.elects().map_err(refuse)?;
@@ -230,11 +245,8 @@ impl Options {
             Output::Uniform | Output::Frequency | Output::LogUniform => {
                 Negatives::Random(sampler(self.output, settings, count)?)
             }
-            Output::All | Output::TopK => {
-                return Err(EngineError::Settings(
-                    "`shared` goes with lsh, uniform, frequency and log-uniform only".into(),
-                ));
-            }
+            Output::All => Negatives::All,
+            Output::TopK => unreachable!("refused when options are read"),
         };
         let draw = if self.labels == 0 { usize::MAX } else { self.labels };
         let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, settings.seed)

@@ -31,10 +31,10 @@
 //!
 //! # `best`: what reaches a given P@1 soonest
 //!
-//! No hashing: one set for the whole batch, of labels and uniform negatives. Of labels, each sample draws at most 48 of its
+//! No hashing: one set for the whole batch, of labels and uniform negatives. Of labels, each sample draws at most 64 of its
 //! own; the negatives are 0.45 for each distinct label that the batch's samples have, 6,000 at most. With logits corrected
-//! for the probability of being in the set; products, weights and Adam's moments in bf16; of the first layer one second
-//! moment a row and no first one.
+//! for the probability of being in the set; gradients of logits rounded at random below 0.003; products, weights and Adam's
+//! moments in bf16; of the first layer one second moment a row and no first one.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -109,8 +109,9 @@ impl Preset {
                 shared = true
                 count = 6000
                 count-per-label = 0.45
-                labels = 48
+                labels = 64
                 correct = true
+                gradient-threshold = 3e-3
                 products = "bf16"
                 precision = "packed"
                 input-state = "row-wise"

@@ -8,12 +8,14 @@
 //! Two passes over chunks of rows, as `dense-cpu` makes over its blocks: the first gathers a chunk's weights and leaves
 //! maxima and sums of its exponentials; the second, with the normaliser known, makes gradients and updates the rows.
 //! Between them wait the gathered weights and the exponentials, in the precision of the products; all else a thread keeps
-//! in its cache from chunk to chunk.
+//! in its cache from chunk to chunk. Where small gradients are rounded to nothing ([`super::thinning`]), the second pass
+//! multiplies no matrices but sums over the pairs that are left.
 
 use super::targets::Target;
+use super::thinning::{Thin, Thinning};
 use crate::data::Batch;
 use crate::engine::common::Shards;
-use crate::engine::cpu::{Bias, Matrix, MatrixShards, Update, log_normalisers};
+use crate::engine::cpu::{Bias, Matrix, Update, log_normalisers};
 use crate::engine::exact_top_k::transpose;
 use crate::kernels::bf16::{
     PairProduct, Parts, exp_rows, interleave_rows, pack_pairs, pack_rows, scale_less_target, scale_rows, tiled,
@@ -22,7 +24,7 @@ use crate::kernels::bf16::{
 use crate::kernels::gemm::{Ahead, Product};
 use crate::kernels::kernels;
 use crate::kernels::memory::Aligned;
-use crate::kernels::softmax::{exp_block, exp_scale_block, row_sums, scale_block};
+use crate::kernels::softmax::{exp_block, exp_scale_block, row_sums, scale_bf16_block, scale_block};
 use crate::kernels::weights::Weights;
 use crate::threads;
 use bytemuck::{cast_slice, cast_slice_mut};
@@ -81,6 +83,7 @@ pub enum Products {
 #[derive(Debug, Default)]
 pub struct Shared {
     products: Products,
+    thinning: Option<Thinning>,
     chunks: Vec<Chunk>,
     inputs: Inputs,
     /// By chunk and sample: largest logit, sum of exponentials.
@@ -94,6 +97,8 @@ pub struct Shared {
     scratch: Vec<Mutex<Scratch>>,
     /// One a group: the gradient of the layer's input, `samples x stride`.
     partials: Aligned<f32>,
+    /// Of the last step, where gradients were thinned: the pairs left, and their rows.
+    thinned: [AtomicUsize; 2],
 }
 
 /// Inputs of the layer, both ways round, padded to `samples`, a multiple of the vector length.
@@ -152,6 +157,7 @@ struct Scratch {
     w_pairs: Aligned<u32>,
     z_pairs: Aligned<u32>,
     z_transposed: Aligned<u32>,
+    thin: Thin,
 }
 
 /// The calling thread's own.
@@ -161,13 +167,32 @@ fn of_thread(scratch: &[Mutex<Scratch>]) -> std::sync::MutexGuard<'_, Scratch> {
 }
 
 impl Shared {
-    pub fn new(products: Products) -> Self {
-        Self { products, ..Self::default() }
+    pub fn new(products: Products, thinning: Option<Thinning>) -> Self {
+        Self { products, thinning, ..Self::default() }
     }
 
     /// Number of active neurons.
     pub fn neurons(&self) -> usize {
         self.chunks.iter().map(|chunk| chunk.neurons.len()).sum()
+    }
+
+    /// Pairs of a neuron and a sample in the last backward pass, and neurons that it moved, where gradients are thinned.
+    pub fn thinned(&self) -> Option<(usize, usize)> {
+        let [pairs, rows] = self.thinned.each_ref().map(|count| count.load(Ordering::Relaxed));
+        self.thinning.is_some().then_some((pairs, rows))
+    }
+
+    /// Bytes of work space.
+    pub fn bytes(&self) -> u64 {
+        let chunk = |c: &Chunk| {
+            let wide = c.w.bytes() + c.pairs.bytes() + c.kept.bytes() + c.kept_pairs.bytes();
+            wide + 4 * (c.neurons.capacity() + c.local.capacity() + c.bias.capacity())
+                + size_of::<Found>() * c.targets.capacity()
+        };
+        let Inputs { rows, columns, packed_rows, packed_columns, .. } = &self.inputs;
+        let inputs = rows.bytes() + columns.bytes() + packed_rows.bytes() + packed_columns.bytes();
+        let sums = self.max.bytes() + self.sum.bytes() + self.partials.bytes();
+        (self.chunks.iter().map(chunk).sum::<usize>() + inputs + sums) as u64
     }
 
     /// Takes the layer's inputs for the step, `x` being `B x stride`.
@@ -178,6 +203,10 @@ impl Shared {
         self.share.extend((0..batch.len()).map(share));
         self.share.resize(samples, 0.0);
         self.inputs.fill(x, stride, samples, self.products);
+        if let Some(thinning) = &mut self.thinning {
+            thinning.begin(batch.len(), samples);
+            self.thinned = Default::default();
+        }
     }
 
     /// Forward pass and softmax of the inputs taken over the active neurons. `active` ascending; `corrections`, one an
@@ -242,7 +271,7 @@ impl Shared {
         let mut partials = std::mem::take(&mut self.partials);
         partials.resize(groups.len() * samples * stride, 0.0);
         let shards = weights.shards();
-        let (b, bm, bv) = (Shards::new(&mut bias.b), Shards::new(&mut bias.m), Shards::new(&mut bias.v));
+        let bias = [&mut bias.b, &mut bias.m, &mut bias.v].map(|values| Shards::new(values));
         let sums = Shards::new(&mut partials);
         let this = &*self;
         in_turn(groups.len(), |group| {
@@ -250,10 +279,31 @@ impl Shared {
             // SAFETY: every group is run once, and has sums of its own.
             let dx = unsafe { sums.take(group * samples * stride..(group + 1) * samples * stride) };
             for index in groups[group].clone() {
-                let chunk = &this.chunks[index];
-                this.delta(chunk, index, scratch);
-                chunk.gradients(&this.inputs, this.products, scratch, dx, index > groups[group].start);
-                chunk.step(&shards, [&b, &bm, &bv], scratch, stride, step);
+                let (chunk, first) = (&this.chunks[index], index == groups[group].start);
+                // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
+                let state = unsafe { shards.take(chunk.range()) };
+                // SAFETY: as above.
+                let bias = bias.each_ref().map(|shards| unsafe { shards.take(chunk.range()) });
+                this.scale(index, &mut scratch.scale);
+                if let Some(thinning) = &this.thinning {
+                    if first {
+                        dx.fill(0.0);
+                    }
+                    let g = this.exact_delta(chunk, &scratch.scale, &mut scratch.z);
+                    thinning.thin(index, &chunk.local, g, &mut scratch.thin);
+                    let (pairs, g) = scratch.thin.pairs();
+                    for (count, more) in this.thinned.iter().zip([g.len(), pairs.rows.len()]) {
+                        count.fetch_add(more, Ordering::Relaxed);
+                    }
+                    let of_row = |(row, range): (u32, Range<usize>)| (row, g[range].iter().sum());
+                    step_biases(bias, pairs.by_row().map(of_row), step);
+                    state.pair_update(&this.inputs.rows, Some(dx), stride, pairs, g, step);
+                } else {
+                    this.delta(chunk, scratch);
+                    chunk.gradients(&this.inputs, this.products, scratch, dx, !first);
+                    step_biases(bias, chunk.local.iter().copied().zip(scratch.db.iter().copied()), step);
+                    state.row_adam(stride, &chunk.local, &scratch.rows[..chunk.neurons.len() * stride], step);
+                }
             }
         });
         // Long enough stretches of each that the CPU sees them coming.
@@ -267,25 +317,38 @@ impl Shared {
         self.partials = partials;
     }
 
-    /// The loss's gradient for the logits of the `index`-th chunk into `scratch.z`, or `scratch.z_pairs` as pairs of bf16
-    /// along the rows, and for its biases into `scratch.db`.
-    fn delta(&self, chunk: &Chunk, index: usize, scratch: &mut Scratch) {
-        let Scratch { z, z_pairs, scale, db, .. } = scratch;
-        let (rows, samples) = (chunk.neurons.len(), self.inputs.samples);
-        let size = rows * samples;
+    /// The factor a sample that makes exponentials of the `index`-th chunk gradients.
+    fn scale(&self, index: usize, scale: &mut Vec<f32>) {
+        let samples = self.inputs.samples;
         scale.clear();
         scale.extend_from_slice(&self.max[index * samples..][..samples]);
         exp_scale_block(scale, &[0.0], &self.log_normaliser, &self.share);
+    }
+
+    /// The loss's gradient for the chunk's logits into `z`.
+    fn exact_delta<'a>(&self, chunk: &Chunk, scale: &[f32], z: &'a mut Aligned<f32>) -> &'a mut [f32] {
+        let (rows, samples) = (chunk.neurons.len(), self.inputs.samples);
+        let size = rows * samples;
+        let z = &mut z.first(tiled(rows) * samples)[..size];
+        match self.products {
+            Products::F32 => scale_block(&chunk.kept[..size], z, scale),
+            Products::Bf16 => scale_bf16_block(cast_slice(&chunk.kept_pairs), z, scale),
+        }
+        for found in &chunk.targets {
+            z[found.at as usize] -= found.mass * self.share[found.sample as usize];
+        }
+        z
+    }
+
+    /// The loss's gradient for the chunk's logits as products take it, into `scratch.z`, or `scratch.z_pairs` as pairs of
+    /// bf16 along the rows, and for its biases into `scratch.db`.
+    fn delta(&self, chunk: &Chunk, scratch: &mut Scratch) {
+        let Scratch { z, z_pairs, scale, db, .. } = scratch;
+        let (rows, samples) = (chunk.neurons.len(), self.inputs.samples);
+        let size = rows * samples;
         db.resize(rows, 0.0);
         match self.products {
-            Products::F32 => {
-                let z = &mut z.first(tiled(rows) * samples)[..size];
-                scale_block(&chunk.kept[..size], z, scale);
-                for found in &chunk.targets {
-                    z[found.at as usize] -= found.mass * self.share[found.sample as usize];
-                }
-                row_sums(z, samples, db);
-            }
+            Products::F32 => row_sums(self.exact_delta(chunk, scale, z), samples, db),
             Products::Bf16 => {
                 let (z, beyond) = z_pairs.first(tiled(rows) * samples / 2).split_at_mut(size / 2);
                 beyond.fill(0);
@@ -298,6 +361,14 @@ impl Shared {
                 }
             }
         }
+    }
+}
+
+/// The optimiser's step on biases, each counted from a chunk's first, with its gradient.
+fn step_biases([b, m, v]: [&mut [f32]; 3], gradients: impl Iterator<Item = (u32, f32)>, step: &Update) {
+    for (row, g) in gradients {
+        let r = row as usize;
+        step.scalar(&mut b[r], &mut m[r], &mut v[r], g);
     }
 }
 
@@ -441,25 +512,8 @@ impl Chunk {
         }
     }
 
-    /// The optimiser's step on the chunk's rows and biases.
-    fn step(
-        &self,
-        weights: &MatrixShards<'_>,
-        bias: [&Shards<'_, f32>; 3],
-        scratch: &Scratch,
-        stride: usize,
-        step: &Update,
-    ) {
-        let rows = self.neurons.len();
-        let range = self.neurons[0] as usize..self.neurons[rows - 1] as usize + 1;
-        // SAFETY: chunks hold ascending, distinct neurons, so their ranges of rows do not overlap.
-        let state = unsafe { weights.take(range.clone()) };
-        state.row_adam(stride, &self.local, &scratch.rows[..rows * stride], step);
-        // SAFETY: as above.
-        let [b, m, v] = unsafe { bias.map(|shards| shards.take(range.clone())) };
-        for (&row, &g) in self.local.iter().zip(&scratch.db) {
-            let r = row as usize;
-            step.scalar(&mut b[r], &mut m[r], &mut v[r], g);
-        }
+    /// From the first neuron to the last.
+    fn range(&self) -> Range<usize> {
+        self.neurons[0] as usize..self.neurons[self.neurons.len() - 1] as usize + 1
     }
 }

@@ -30,6 +30,24 @@ unsafe fn lanes(noise: u32, places: usize) -> __m256i {
     }
 }
 
+/// Of every set of lanes the numbers, a byte each, lowest first.
+static CHOSEN: [u64; 256] = {
+    let mut chosen = [0; 256];
+    let mut set = 0;
+    while set < 256 {
+        let (mut lane, mut found) = (0, 0);
+        while lane < 8 {
+            if set >> lane & 1 == 1 {
+                chosen[set] |= lane << (8 * found);
+                found += 1;
+            }
+            lane += 1;
+        }
+        set += 1;
+    }
+    chosen
+};
+
 #[allow(unsafe_op_in_unsafe_fn)]
 impl Vector for __m256 {
     const LANES: usize = 8;
@@ -142,6 +160,25 @@ impl Vector for __m256 {
         let set = _mm256_and_si256(_mm256_castps_si256(self), _mm256_set1_epi32(bits as i32));
         let none = _mm256_cmpeq_epi32(set, _mm256_setzero_si256());
         _mm256_andnot_ps(_mm256_castsi256_ps(none), self)
+    }
+
+    #[inline(always)]
+    unsafe fn beyond(self, least: Self) -> u32 {
+        let magnitude = _mm256_andnot_ps(_mm256_set1_ps(-0.0), self);
+        _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(magnitude, least)) as u32
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(self, least: Self) -> Self {
+        let sign = _mm256_set1_ps(-0.0);
+        let magnitude = _mm256_max_ps(_mm256_andnot_ps(sign, self), least);
+        _mm256_or_ps(_mm256_and_ps(sign, self), magnitude)
+    }
+
+    #[inline(always)]
+    unsafe fn store_chosen(self, lanes: u32, to: *mut f32) {
+        let order = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(CHOSEN[lanes as usize] as i64));
+        _mm256_storeu_ps(to, _mm256_permutevar8x32_ps(self, order));
     }
 
     #[inline(always)]

@@ -140,6 +140,23 @@ impl Vector for __m512 {
     }
 
     #[inline(always)]
+    unsafe fn beyond(self, least: Self) -> u32 {
+        u32::from(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(_mm512_abs_ps(self), least))
+    }
+
+    #[inline(always)]
+    unsafe fn at_least(self, least: Self) -> Self {
+        let sign = _mm512_set1_ps(-0.0);
+        _mm512_or_ps(_mm512_and_ps(sign, self), _mm512_max_ps(_mm512_abs_ps(self), least))
+    }
+
+    /// Compressed in a register: some CPUs are slow to do so on the way to memory.
+    #[inline(always)]
+    unsafe fn store_chosen(self, lanes: u32, to: *mut f32) {
+        _mm512_storeu_ps(to, _mm512_maskz_compress_ps(lanes as u16, self));
+    }
+
+    #[inline(always)]
     unsafe fn round(self) -> Self {
         _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT }>(self)
     }

@@ -46,6 +46,12 @@ pub(in crate::kernels) trait Vector: Copy {
     unsafe fn sqrt(self) -> Self;
     /// Zero where none of `bits` is set.
     unsafe fn keep(self, bits: u32) -> Self;
+    /// The lanes whose magnitude exceeds that of `least`, as bits; `least` is not negative.
+    unsafe fn beyond(self, least: Self) -> u32;
+    /// `least` with the sign of `self` where the magnitude of `self` is below it; `least` is not negative.
+    unsafe fn at_least(self, least: Self) -> Self;
+    /// The lanes whose bits are set to memory, side by side; what follows them, to the end of a register, may change.
+    unsafe fn store_chosen(self, lanes: u32, to: *mut f32);
     /// The nearest integer.
     unsafe fn round(self) -> Self;
     /// `self * 2^exponent`, `exponent` an integer in -252..=252; overflows to ∞ and underflows to 0.
