@@ -16,8 +16,9 @@ use slidebench::kernels::memory::{Aligned, Buffer, HugePages};
 use slidebench::kernels::packed::{PackedRows, pack};
 use slidebench::kernels::roofline::{AHEAD, Probes, thread_seconds};
 use slidebench::kernels::row_wise::RowWiseRows;
+use slidebench::kernels::thin::{Thinned, thin_block};
 use slidebench::kernels::weights::Bf16Rows;
-use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported};
+use slidebench::kernels::{AdamRows, Kernels, Pairs, all_supported, force};
 use slidebench::lsh::{Family, Hasher, LshSettings, Tables as HashTables};
 use slidebench::network::{AdamStep, Training};
 use std::hint::black_box;
@@ -412,6 +413,25 @@ fn arrays(criterion: &mut Criterion) {
             });
         });
     }
+    group.finish();
+    // Of which one in eighty is left, as when `best` has learnt.
+    let gradients: Vec<f32> = (0..N).map(|_| (rng.random_range(-9.0f32..0.0) * 2.0).exp()).collect();
+    let threshold = 80.0 * gradients.iter().sum::<f32>() / N as f32;
+    let bars: Vec<f32> = (0..2 * BATCH).map(|_| rng.random_range(0.0..threshold)).collect();
+    let (numbers, from): (Vec<u32>, _) = ((0..BATCH as u32).collect(), vec![7; N / BATCH]);
+    let (mut ends, mut columns, mut values) = (from.clone(), vec![0; N], vec![0.0; N]);
+    let mut group = criterion.benchmark_group("thin gradients");
+    group.throughput(Throughput::Elements(N as u64));
+    for set in all_supported() {
+        force(set);
+        group.bench_function(set.name, |bencher| {
+            bencher.iter(|| {
+                let to = Thinned { ends: &mut ends, columns: &mut columns, values: &mut values };
+                thin_block(black_box(&gradients), &numbers, &bars, &from, threshold, to);
+            });
+        });
+    }
+    force(all_supported()[0]);
 }
 
 /// The dense engine's three products on a block of labels, one thread: our own, and the crate `gemm`, which takes over

@@ -631,9 +631,9 @@ fn a_readme_is_spliced_and_checked_against_the_records() {
     }
 }
 
-/// Another machine's records add to a report and take no name away.
+/// Another machine's records add to a report, and take no name away that has its machine's label.
 #[test]
-fn the_machine_with_most_records_leads() {
+fn the_machine_with_the_newest_answer_leads() {
     let bench = Bench::new(&three_engines());
     let record = |label: &str, experiment: &str, rows: &[Row]| {
         let machine = Machine { label: label.into(), ..Machine::default() };
@@ -654,6 +654,19 @@ fn the_machine_with_most_records_leads() {
     splice(&readme, &bench.results()).unwrap();
     let spliced = fs::read_to_string(&readme).unwrap();
     assert!(spliced.contains("**10.0× sooner**") && spliced.contains("**4.00× later**"), "{spliced}");
+
+    // A machine of few records, but of today.
+    let mut today = ["dense-cpu", "lsh-cpu"].map(|engine| runs("moby", engine, 0.8, 0.1)).concat();
+    today.iter_mut().for_each(|row| row.time = "2026-11-23T12:00:00Z".into());
+    record("new", "default", &today);
+    let (summary, page) = bench.render();
+    assert!(summary.verdict.contains("1.00×"), "{}", summary.verdict);
+    assert!(page.contains("id=\"default-summary\"") && page.contains("id=\"default-xeon-2c-summary\""));
+    for of in ["", "-new", "-xeon-2c", "-a-first-name"] {
+        let name = format!("default{of}-summary");
+        fs::write(&readme, format!("<!-- slidebench:{name} --><!-- /slidebench:{name} -->")).unwrap();
+        assert!(splice(&readme, &bench.results()).unwrap(), "{name}");
+    }
 }
 
 /// A tiny XML check: tags nest, attributes are quoted, `&` begins an entity.

@@ -24,6 +24,8 @@ pub struct Contents {
     pub machine: String,
     /// Verdict and machine of every machine that ran the leading study's experiment, by label.
     answers: Vec<(String, [String; 2])>,
+    /// The leading machine of every experiment: its tables go by the experiment's name alone.
+    leads: Vec<(String, String)>,
     /// The verdict on every claim.
     rulings: Vec<claims::Ruling>,
     /// The leading figure, which the first screen shows.
@@ -74,6 +76,7 @@ impl Contents {
             verdict,
             machine,
             answers,
+            leads: links.leads(),
             rulings,
             lead,
             blocks,
@@ -96,6 +99,15 @@ impl Contents {
         })
     }
 
+    /// A table by its name, which may have the label of its machine even where that leads and its tables have none.
+    fn table(&self, name: &str) -> Option<&Table> {
+        let short = self.leads.iter().find_map(|(experiment, label)| {
+            let rest = name.strip_prefix(experiment)?.strip_prefix('-')?.strip_prefix(label)?;
+            Some(format!("{experiment}{rest}"))
+        });
+        self.tables().find(|table| table.id == name || Some(&table.id) == short.as_ref())
+    }
+
     /// A part of the report by name, as Markdown.
     pub fn part(&self, name: &str) -> Option<String> {
         let of_machine = |label: &str| self.answers.iter().find(|(known, _)| known == label).map(|(_, answer)| answer);
@@ -107,7 +119,7 @@ impl Contents {
             ("machine-line", label) => of_machine(label).map(|[_, machine]| machine.clone()),
             ("claims-line", "") => Some(claims::counts(&self.rulings)),
             ("claims", ids) => claims::chosen(&self.rulings, ids).map(|table| table.markdown()),
-            _ => self.tables().find(|table| table.id == name).map(Table::markdown),
+            _ => self.table(name).map(Table::markdown),
         }
     }
 

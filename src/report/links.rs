@@ -35,6 +35,14 @@ impl Links<'_> {
         self.machines(experiment).nth(1).is_none()
     }
 
+    /// Every experiment and the machine that leads it.
+    pub fn leads(&self) -> Vec<(String, String)> {
+        let studies = self.studies.iter().map(|study| (&study.experiment, &study.label));
+        let all = studies.chain(self.parts.iter().map(|part| (&part.experiment, &part.label)));
+        let leading = all.filter(|(experiment, label)| self.id(experiment, label) == **experiment);
+        leading.map(|(experiment, label)| (experiment.clone(), label.clone())).collect()
+    }
+
     /// The machines that ran an experiment, the leading one first.
     fn machines(&self, experiment: &str) -> impl Iterator<Item = &str> {
         let studies = self.studies.iter().map(|study| (&study.experiment, &study.label));

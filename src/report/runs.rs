@@ -274,25 +274,36 @@ pub fn studies(records: &Records) -> Vec<Study> {
             panel.name_contestants();
         }
     }
-    // The experiment that answers the suite's question comes first, from the machine that ran most experiments.
+    // The experiment that answers the suite's question comes first, from the machine that asked it last.
     let machines = Machines::of(records);
     studies.sort_by_key(|study| (Place::of(&study.experiment), machines.rank(&study.label), study.label.clone()));
     studies
 }
 
-/// How many records each machine has.
-pub struct Machines(BTreeMap<String, usize>);
+/// The machines that records come from.
+pub struct Machines(BTreeMap<String, Standing>);
+
+/// When a machine last ran the experiment that answers the suite's question (RFC 3339; empty: never), and how many records
+/// it has.
+type Standing = (String, usize);
 
 impl Machines {
     pub fn of(records: &Records) -> Self {
-        let mut counts = BTreeMap::new();
-        records.files.iter().for_each(|file| *counts.entry(label(file)).or_insert(0) += 1);
-        Self(counts)
+        let mut machines: BTreeMap<String, Standing> = BTreeMap::new();
+        for file in &records.files {
+            let (last, count) = machines.entry(label(file)).or_default();
+            let answers = file.rows.iter().filter(|row| row.experiment == "default");
+            let newest = answers.map(|row| &row.time).max().cloned().unwrap_or_default();
+            *last = newest.max(std::mem::take(last));
+            *count += 1;
+        }
+        Self(machines)
     }
 
-    /// Ascends from the machine with most records: that one leads.
-    pub fn rank(&self, label: &str) -> Reverse<usize> {
-        Reverse(self.0.get(label).copied().unwrap_or(0))
+    /// Ascends from the machine that leads: the one whose answer to the suite's question is the newest, be it of one that
+    /// has run nothing else; of those without an answer the one with most records.
+    pub fn rank(&self, label: &str) -> Reverse<Standing> {
+        Reverse(self.0.get(label).cloned().unwrap_or_default())
     }
 }
 

@@ -13,8 +13,9 @@ const END: &str = " -->";
 /// Renews every generated part of `readme` from the records under `results`; true if that changed it.
 ///
 /// Names are `verdict`, `question`, `machine-line`, `claims-line` (how many of each verdict), `claims:S04,C12` (a table of
-/// these claims), and the names of the report's tables, such as `default-summary`. `verdict` and `machine-line` are of the
-/// machine with most records; `verdict:LABEL` names another.
+/// these claims), and the names of the report's tables, such as `default-summary`. All are of the machine that leads, the one
+/// whose `default` is the newest; `verdict:LABEL`, `machine-line:LABEL` and tables such as `default-LABEL-summary` are of
+/// that machine, whichever leads.
 ///
 /// # Errors
 /// If a marker is not closed or names nothing, the records cannot be read, or the file cannot be written.

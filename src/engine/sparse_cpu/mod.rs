@@ -168,8 +168,7 @@ impl Net {
         }
         let output = layers.last().expect("an output layer").neurons();
         let shared = options.shared(settings, output)?.map(|selection| {
-            let thins = options.gradient_threshold > 0.0;
-            let thinning = thins.then(|| Thinning::new(options.gradient_threshold, settings.seed));
+            let thinning = (options.backward > 0).then(|| Thinning::new(options.backward, settings.seed));
             (selection, Shared::new(options.products, thinning))
         });
         Ok(Self {

@@ -36,10 +36,10 @@ pub struct Options {
     /// With `shared`: true labels that a sample draws for a step, of those it has; 0: all. Labels not drawn count where
     /// they are in the set all the same, and each by the inverse of its probability of being there.
     pub labels: usize,
-    /// With `shared`: where the gradient of a sample's loss for a logit is smaller than this, it is rounded at random to
-    /// plus or minus this or, more often, to 0, so that its mean stays what it is, and the backward pass costs what is left; 0:
-    /// nothing is rounded.
-    pub gradient_threshold: f32,
+    /// With `shared`: neurons a sample that the backward pass visits, about; 0: all of the set. Gradients of logits below a
+    /// threshold, which follows from this number, are rounded at random to the threshold or, more often, to 0, so that
+    /// their mean stays what it is.
+    pub backward: usize,
     /// The samples of a batch share their random neurons, each beside its own labels.
     pub shared_negatives: bool,
     /// Correct the logits of sampled neurons for their probability of being in the set, so that the sum
@@ -114,7 +114,7 @@ impl Default for Options {
             floor: 0,
             count_per_label: f32::INFINITY,
             labels: 0,
-            gradient_threshold: 0.0,
+            backward: 0,
             shared_negatives: false,
             correct: false,
             hashed: HashedSettings::default(),
@@ -170,12 +170,8 @@ impl Options {
         if !options.shared && options.labels > 0 {
             return Err(refuse("`labels` goes with `shared`; a sample's own set holds all its labels".into()));
         }
-        if options.gradient_threshold.is_nan() || options.gradient_threshold < 0.0 {
-            let given = options.gradient_threshold;
-            return Err(refuse(format!("gradient-threshold = {given}: expected a number from 0")));
-        }
-        if options.gradient_threshold > 0.0 && (!options.shared || options.output_rows == Rows::Dense) {
-            return Err(refuse("`gradient-threshold` goes with `shared` and with `output-rows = \"lazy\"`".into()));
+        if options.backward > 0 && (!options.shared || options.output_rows == Rows::Dense) {
+            return Err(refuse("`backward` goes with `shared` and with `output-rows = \"lazy\"`".into()));
         }
         if options.shared && output == Output::TopK {
             return Err(refuse("`shared` does not go with top-k, which finds the neurons of each sample".into()));

@@ -33,7 +33,7 @@
 //!
 //! No hashing: one set for the whole batch, of labels and uniform negatives. Of labels, each sample draws at most 64 of its
 //! own; the negatives are 0.45 for each distinct label that the batch's samples have, 6,000 at most. With logits corrected
-//! for the probability of being in the set; gradients of logits rounded at random below 0.003; products, weights and Adam's
+//! for the probability of being in the set; a backward pass over about 300 neurons a sample; products, weights and Adam's
 //! moments in bf16; of the first layer one second moment a row and no first one.
 
 use super::options::Output;
@@ -111,7 +111,7 @@ impl Preset {
                 count-per-label = 0.45
                 labels = 64
                 correct = true
-                gradient-threshold = 3e-3
+                backward = 300
                 products = "bf16"
                 precision = "packed"
                 input-state = "row-wise"

@@ -203,8 +203,9 @@ impl Shared {
         self.share.extend((0..batch.len()).map(share));
         self.share.resize(samples, 0.0);
         self.inputs.fill(x, stride, samples, self.products);
+        let (left, _) = self.thinned().unwrap_or_default();
         if let Some(thinning) = &mut self.thinning {
-            thinning.begin(batch.len(), samples);
+            thinning.begin(batch.len(), samples, left);
             self.thinned = Default::default();
         }
     }

@@ -1,5 +1,8 @@
 //! A backward pass over pairs: gradients of logits that are next to nothing are rounded at random, most of them to nothing
 //! ([`crate::kernels::thin`]), and products are summed over what is left.
+//!
+//! The threshold below which they are rounded follows from how many neurons a sample's gradient is to reach. It falls as
+//! training goes on and a softmax spreads less over the neurons that are no labels; so does the noise that rounding adds.
 
 use crate::kernels::Pairs;
 use crate::kernels::thin::{Thinned, thin_block};
@@ -15,8 +18,12 @@ const GOLDEN: u32 = 0x9E37_79B9;
 /// How the gradients of a step are thinned.
 #[derive(Debug)]
 pub struct Thinning {
+    /// Neurons a sample that are to be left.
+    wanted: usize,
     /// Of the gradients of a sample's own loss; those of a batch's mean loss are a B-th.
     threshold: f32,
+    /// Samples of the step at hand.
+    batch: usize,
     seed: u64,
     steps: u64,
     /// The threshold of the mean loss.
@@ -39,13 +46,21 @@ pub struct Thin {
 }
 
 impl Thinning {
-    pub fn new(threshold: f32, seed: u64) -> Self {
-        Self { threshold, seed, steps: 0, mean: 0.0, bars: vec![], numbers: vec![] }
+    /// Leaves about `wanted` neurons a sample; the first step no more, labels aside, as a softmax adds up to 1.
+    pub fn new(wanted: usize, seed: u64) -> Self {
+        let threshold = 1.0 / wanted as f32;
+        Self { wanted, threshold, batch: 0, seed, steps: 0, mean: 0.0, bars: vec![], numbers: vec![] }
     }
 
-    /// Begins a step on a batch, whose samples are padded to `samples`.
-    pub fn begin(&mut self, batch: usize, samples: usize) {
+    /// Begins a step on a batch, whose samples are padded to `samples`, after one that left so many pairs.
+    pub fn begin(&mut self, batch: usize, samples: usize, left: usize) {
+        if self.steps > 0 {
+            // By the root, since the next batch is another one, and never far at once.
+            let excess = left as f32 / (self.wanted * self.batch) as f32;
+            self.threshold = (self.threshold * excess.sqrt().clamp(0.5, 2.0)).clamp(f32::MIN_POSITIVE, 1.0);
+        }
         self.steps += 1;
+        self.batch = batch;
         self.mean = self.threshold / batch as f32;
         let (start, unit): (u32, f32) = (self.random(0).random(), self.mean / 2.0f32.powi(32));
         let places = (0..(PLACES + samples) as u32).map(|i| start.wrapping_add(i.wrapping_mul(GOLDEN)));
