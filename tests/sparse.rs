@@ -507,6 +507,15 @@ fn one_set_serves_the_batch_where_shared() {
     let run = active(&train("lsh-cpu", hashed));
     assert_eq!(run.mean, run.distinct);
     assert!(run.selected <= 40.0 && run.selected > 10.0);
+    let beside = |options: &str| active(&train("lsh-cpu", &format!("{options}\n{hashed}"))).selected - run.selected;
+    let random = beside("random = 200");
+    // Some 170 of 600 neurons are drawn; a good quarter of them are labels or hashed.
+    assert!(random > 90.0 && random < 170.0, "{random}");
+    let bounded = beside("random = 200\ncount-per-label = 0.5");
+    assert!(bounded > 0.0 && bounded < 0.5 * random, "{bounded} for {random}");
+    for (engine, options) in [("lsh-cpu", "random = 9"), ("sparse-cpu:uniform", "random = 9\nshared = true")] {
+        assert!(refusal(engine, options).contains("`random`"), "{engine}");
+    }
     for by_sample in ["retrieve = \"top-k\"", "fill = \"independent\""] {
         let refused = refusal("lsh-cpu", &format!("shared = true\nhashed = {{ {by_sample} }}"));
         assert!(refused.contains("by collisions"), "{refused}");
@@ -539,6 +548,15 @@ fn corrections_estimate_the_full_loss() {
         assert!(plain < 0.95 * full, "{sets}: {plain} of {full}");
         assert!((corrected - full).abs() < 0.3 * (full - plain), "{sets}: {corrected} for {full}");
     }
+    let hashed = |rest: &str| {
+        let options = format!(
+            "count = 40\nshared = true\n{rest}\nhashed = {{ lsh = {{ family = \"simhash\", bits = 4, tables = 8 }} }}"
+        );
+        train_on(&problem(), "lsh-cpu", &options, 2, 1).losses[0]
+    };
+    let (plain, corrected) = (hashed("random = 200"), hashed("random = 200\ncorrect = true"));
+    assert!(plain < 0.95 * full, "{plain} of {full}");
+    assert!((corrected - full).abs() < 0.3 * (full - plain), "{corrected} for {full}");
 }
 
 /// What drawn labels do to the set, the options they go with, and that samples with fewer labels do not notice.

@@ -16,7 +16,8 @@ const RANGES: usize = 16;
 pub enum Negatives {
     /// `count` draws, with replacement.
     Random(Sampler),
-    /// The `count` neurons that collide with the batch's samples most often in the hash tables.
+    /// The `count` neurons that collide with the batch's samples most often in the hash tables, and random ones beside them
+    /// where asked for ([`SharedSelection::random`]).
     Hashed(Box<Lsh>),
     /// Every neuron that is no label.
     All,
@@ -27,6 +28,11 @@ pub enum Negatives {
 pub struct SharedSelection {
     negatives: Negatives,
     count: usize,
+    /// Draws beside hashed negatives, any neuron as likely as any other, with replacement. They stand for the neurons that
+    /// the tables do not yield, of which else the labels alone would be in the set, the rare ones with great weight.
+    pub random: usize,
+    /// Draws them.
+    uniform: Sampler,
     /// Random negatives fill sets up that would hold fewer neurons, labels included; by expectation, so that their number
     /// is the same at every step.
     pub floor: usize,
@@ -65,13 +71,13 @@ struct Known {
     samples: usize,
     /// Random negatives drawn.
     count: usize,
-    /// Of all neurons, where logits are corrected; for hashed negatives, of labels that the tables do not yield.
+    /// Of all neurons, where logits are corrected; for hashed negatives, of those that the tables do not yield.
     corrections: Vec<f32>,
 }
 
 impl Known {
     /// Corrections of active neurons. Those that the tables yield (`hashed`, all there are) are in for certain, and the
-    /// labels beside them stand for all the others. Both lists ascend.
+    /// labels and random neurons beside them stand for all the others. Both lists ascend.
     fn correct(&self, neurons: &[u32], hashed: &[u32], corrections: &mut [f32]) {
         if self.corrections.is_empty() {
             corrections.fill(0.0);
@@ -97,6 +103,8 @@ impl SharedSelection {
         Self {
             negatives,
             count,
+            random: 0,
+            uniform: Sampler::uniform(neurons),
             floor: 0,
             per_label: f32::INFINITY,
             most: usize::MAX,
@@ -156,15 +164,15 @@ impl SharedSelection {
         self.seen.fill(0);
         self.mark_labels(step, batch);
         self.labels = self.seen.iter().map(|bits| bits.count_ones() as usize).sum();
-        match &self.negatives {
-            Negatives::Random(sampler) => {
-                let mut rng = stream(self.seed, step, 0);
-                mark(&mut self.seen, (0..self.known.count).map(|_| sampler.draw(&mut rng)));
-            }
-            Negatives::All => mark(&mut self.seen, 0..self.votes.neurons as u32),
-            Negatives::Hashed(_) => return,
+        if let Negatives::All = self.negatives {
+            mark(&mut self.seen, 0..self.votes.neurons as u32);
         }
-        self.list();
+        let sampler = if let Negatives::Random(sampler) = &self.negatives { sampler } else { &self.uniform };
+        let mut rng = stream(self.seed, step, 0);
+        mark(&mut self.seen, (0..self.known.count).map(|_| sampler.draw(&mut rng)));
+        if !self.asks() {
+            self.list();
+        }
     }
 
     /// Marks the labels that the samples bring.
@@ -241,13 +249,13 @@ impl SharedSelection {
         };
         let bounded = self.per_label.is_finite() && !self.having.is_empty();
         let most = if bounded { (self.per_label * expected(&self.having) as f32) as usize } else { usize::MAX };
-        let wanted = self.count.min(most);
-        let count = wanted.max(self.floor.saturating_sub(expected(&self.bringing)));
-        let drawn = |neuron| match &self.negatives {
-            Negatives::Random(sampler) => sampler.probability(neuron),
-            Negatives::Hashed(_) | Negatives::All => 0.0,
+        let (sampler, wanted, floor) = match &self.negatives {
+            Negatives::Random(sampler) => (sampler, self.count, self.floor),
+            Negatives::Hashed(_) => (&self.uniform, self.random, 0),
+            Negatives::All => (&self.uniform, 0, 0),
         };
-        let correction = |neuron| self.correction(neuron, drawn(neuron), count, samples);
+        let count = wanted.min(most).max(floor.saturating_sub(expected(&self.bringing)));
+        let correction = |neuron| self.correction(neuron, sampler.probability(neuron), count, samples);
         let chosen = !matches!(self.negatives, Negatives::All);
         let corrections = if self.correct && chosen {
             (0..self.votes.neurons as u32).into_par_iter().map(correction).collect()

@@ -27,6 +27,8 @@ pub struct Options {
     /// One active set for the whole batch (its labels and `count` further neurons; from hash tables, those that collide
     /// with its samples most often) instead of one a sample.
     pub shared: bool,
+    /// With `shared` and hash tables: so many random neurons beside those that collide most often.
+    pub random: usize,
     /// With `shared` and random neurons: more than `count` of them where the set would hold fewer neurons than this, the
     /// labels that a batch is expected to bring included.
     pub floor: usize,
@@ -111,6 +113,7 @@ impl Default for Options {
             output: Output::default(),
             count: 1000,
             shared: false,
+            random: 0,
             floor: 0,
             count_per_label: f32::INFINITY,
             labels: 0,
@@ -169,6 +172,11 @@ impl Options {
         }
         if !options.shared && options.labels > 0 {
             return Err(refuse("`labels` goes with `shared`; a sample's own set holds all its labels".into()));
+        }
+        if options.random > 0 && !(options.shared && output == Output::Lsh) {
+            return Err(refuse(
+                "`random` goes with `shared` and hash tables; of random neurons there are `count`".into(),
+            ));
         }
         if options.backward > 0 && (!options.shared || options.output_rows == Rows::Dense) {
             return Err(refuse("`backward` goes with `shared` and with `output-rows = \"lazy\"`".into()));
@@ -247,6 +255,7 @@ impl Options {
         let draw = if self.labels == 0 { usize::MAX } else { self.labels };
         let mut selection = SharedSelection::new(negatives, self.count, count, self.correct, settings.seed)
             .drawing(draw, &settings.label_rows);
+        selection.random = self.random;
         selection.floor = self.floor;
         selection.per_label = self.count_per_label;
         Ok(Some(selection))
