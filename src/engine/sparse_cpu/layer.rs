@@ -382,12 +382,12 @@ impl Chunk {
         self.targets.clear();
         let from = targets.partition_point(|t| t.neuron < first);
         let to = targets.partition_point(|t| t.neuron < first + count);
-        for &Target { neuron, sample, mass, .. } in &targets[from..to] {
+        for &Target { neuron, sample, labels } in &targets[from..to] {
             let row = self.rows.binary_search(&(neuron - first)).expect("true labels are active");
             let (start, end) = (self.starts[row] as usize, self.starts[row + 1] as usize);
             let column = self.columns[start..end].binary_search(&sample).expect("true labels are active");
             self.values[start + column] -= corrections.map_or(0.0, |c| c[neuron as usize]);
-            self.targets.push(((start + column) as u32, mass));
+            self.targets.push(((start + column) as u32, 1.0 / labels as f32));
         }
     }
 }

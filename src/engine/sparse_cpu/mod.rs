@@ -251,17 +251,12 @@ impl Net {
         let queries = Queries { x, width: layer.weights.width, stride: layer.weights.stride };
         let mut take_inputs = || shared.take_inputs(batch, x, layer.weights.stride);
         if selection.asks() {
-            let choose = || {
-                selection.choose(queries);
-                targets.weigh(batch, selection);
-            };
-            rayon::join(choose, take_inputs);
+            rayon::join(|| selection.choose(queries), take_inputs);
         } else {
             take_inputs();
         }
         clock.lap(Phase::Select);
-        let SharedSelection { neurons, corrections, .. } = selection;
-        let loss = shared.forward(&layer.weights, &layer.bias, neurons, corrections, targets.list());
+        let loss = shared.forward(&layer.weights, &layer.bias, selection, targets.list());
         clock.lap(Phase::Forward);
         loss
     }
@@ -276,9 +271,6 @@ impl Net {
                 targets.take(batch);
                 if let Some((selection, _)) = &mut shared {
                     selection.begin(step, batch);
-                    if !selection.asks() {
-                        targets.weigh(batch, selection);
-                    }
                 }
             },
         );

@@ -10,6 +10,13 @@
 //! Between them wait the gathered weights and the exponentials, in the precision of the products; all else a thread keeps
 //! in its cache from chunk to chunk. Where small gradients are rounded to nothing ([`super::thinning`]), the second pass
 //! multiplies no matrices but sums over the pairs that are left.
+//!
+//! Where samples draw labels, those of a sample that are in the set are each weighed by the inverse of the probability π
+//! of being there: its own sample drew it, m of n, or something else brought it, which has the probability
+//! exp(−correction); π = m/n + (1 − m/n)·exp(−correction). So the label's exponential counts 1/π times in the sum over the
+//! set, as that of any other neuron counts exp(correction) times, and so does its part of the target distribution, which
+//! then is scaled to sum to 1. Where the softmax over all neurons equals the target distribution, gradients are 0 whatever
+//! was drawn. A sample that has no more than m labels keeps them as they are.
 
 use super::targets::Target;
 use super::thinning::{Thin, Thinning};
@@ -26,6 +33,7 @@ use crate::kernels::kernels;
 use crate::kernels::memory::Aligned;
 use crate::kernels::softmax::{exp_block, exp_scale_block, row_sums, scale_bf16_block, scale_block};
 use crate::kernels::weights::Weights;
+use crate::selection::SharedSelection;
 use crate::threads;
 use bytemuck::{cast_slice, cast_slice_mut};
 use rayon::prelude::*;
@@ -93,6 +101,8 @@ pub struct Shared {
     log_normaliser: Vec<f32>,
     /// 1/B, or 0 for samples without labels and for padding.
     share: Vec<f32>,
+    /// The same divided by the sum of the sample's labels' weights.
+    target_share: Vec<f32>,
     /// One a thread.
     scratch: Vec<Mutex<Scratch>>,
     /// One a group: the gradient of the layer's input, `samples x stride`.
@@ -129,7 +139,14 @@ struct Chunk {
     /// Bias plus correction, a row.
     bias: Vec<f32>,
     targets: Vec<Found>,
-    target_logits: f64,
+    sums: Vec<TargetSums>,
+}
+
+/// Over a sample's labels in a chunk: their weights, and weights times logits.
+#[derive(Clone, Copy, Debug, Default)]
+struct TargetSums {
+    weight: f32,
+    logit: f64,
 }
 
 /// A true label in a chunk.
@@ -138,7 +155,8 @@ struct Found {
     /// Position among the chunk's logits.
     at: u32,
     sample: u32,
-    mass: f32,
+    /// 1/π.
+    weight: f32,
 }
 
 /// What a thread needs while a chunk passes.
@@ -188,6 +206,7 @@ impl Shared {
             let wide = c.w.bytes() + c.pairs.bytes() + c.kept.bytes() + c.kept_pairs.bytes();
             wide + 4 * (c.neurons.capacity() + c.local.capacity() + c.bias.capacity())
                 + size_of::<Found>() * c.targets.capacity()
+                + size_of::<TargetSums>() * c.sums.capacity()
         };
         let Inputs { rows, columns, packed_rows, packed_columns, .. } = &self.inputs;
         let inputs = rows.bytes() + columns.bytes() + packed_rows.bytes() + packed_columns.bytes();
@@ -210,17 +229,11 @@ impl Shared {
         }
     }
 
-    /// Forward pass and softmax of the inputs taken over the active neurons. `active` ascending; `corrections`, one an
-    /// active neuron, are added to its logits except where it is the sample's own true label; `targets` are sorted by
-    /// neuron, then sample, and their neurons active. Returns the summed loss.
-    pub fn forward(
-        &mut self,
-        weights: &Matrix,
-        bias: &Bias,
-        active: &[u32],
-        corrections: &[f32],
-        targets: &[Target],
-    ) -> f64 {
+    /// Forward pass and softmax of the inputs taken over the set `selected` for the batch. A neuron's correction is added
+    /// to its logits except where it is the sample's own true label; `targets` are sorted by neuron, then sample, and active
+    /// but for those that their samples did not draw. Returns the summed loss.
+    pub fn forward(&mut self, weights: &Matrix, bias: &Bias, selected: &SharedSelection, targets: &[Target]) -> f64 {
+        let (active, corrections, draw) = (&selected.neurons, &selected.corrections, selected.draw());
         let Self { products, chunks, inputs, max, sum, scratch, .. } = self;
         let (samples, products) = (inputs.samples, *products);
         let rows = chunk_rows(active.len());
@@ -241,7 +254,7 @@ impl Shared {
                 std::mem::swap(z, &mut chunk.kept);
             }
             chunk.logits(inputs, products, z);
-            chunk.find_targets(targets, corrections, samples, row_of, z);
+            chunk.find_targets(targets, corrections, draw, samples, row_of, z);
             let (logits, bias) = (&mut z[..neurons.len() * samples], &chunk.bias);
             match products {
                 Products::F32 => {
@@ -259,10 +272,23 @@ impl Shared {
 
     /// From the chunks' maxima and sums to the normaliser of each sample; returns the summed loss.
     fn normalise(&mut self) -> f64 {
-        log_normalisers(&self.max, &self.sum, self.inputs.samples, &mut self.log_normaliser);
-        let counted = self.log_normaliser.iter().zip(&self.share).filter(|(_, share)| **share > 0.0);
-        let normalisers: f64 = counted.map(|(&log, _)| f64::from(log)).sum();
-        normalisers - self.chunks.iter().map(|chunk| chunk.target_logits).sum::<f64>()
+        let Self { chunks, inputs, max, sum, log_normaliser, share, target_share, .. } = self;
+        log_normalisers(max, sum, inputs.samples, log_normaliser);
+        let mut of_targets = vec![TargetSums::default(); inputs.samples];
+        for chunk in chunks {
+            for (sums, more) in of_targets.iter_mut().zip(&chunk.sums) {
+                sums.weight += more.weight;
+                sums.logit += more.logit;
+            }
+        }
+        target_share.clear();
+        target_share.resize(inputs.samples, 0.0);
+        let mut loss = 0.0;
+        for (sample, sums) in of_targets.iter().enumerate().filter(|(sample, _)| share[*sample] > 0.0) {
+            target_share[sample] = share[sample] / sums.weight;
+            loss += f64::from(log_normaliser[sample]) - sums.logit / f64::from(sums.weight);
+        }
+        loss
     }
 
     /// Backward pass and optimiser step on the active rows; writes the gradient of the layer's input to `dx` (`B x stride`).
@@ -336,7 +362,7 @@ impl Shared {
             Products::Bf16 => scale_bf16_block(cast_slice(&chunk.kept_pairs), z, scale),
         }
         for found in &chunk.targets {
-            z[found.at as usize] -= found.mass * self.share[found.sample as usize];
+            z[found.at as usize] -= found.weight * self.target_share[found.sample as usize];
         }
         z
     }
@@ -356,7 +382,7 @@ impl Shared {
                 scale_rows(&chunk.kept_pairs, scale, z, db);
                 for found in &chunk.targets {
                     let (at, sample) = (found.at as usize, found.sample as usize);
-                    let target = found.mass * self.share[sample];
+                    let target = found.weight * self.target_share[sample];
                     scale_less_target(&chunk.kept_pairs, scale[sample], target, at, z);
                     db[at / samples] -= target;
                 }
@@ -453,17 +479,20 @@ impl Chunk {
         }
     }
 
-    /// Finds the true labels among the chunk's logits, takes the correction off them, and sums them up for the loss.
+    /// Finds the true labels among the chunk's logits, puts their weights in place of corrections, and sums them up for the
+    /// loss. Samples with more labels than `draw` drew so many.
     fn find_targets(
         &mut self,
         targets: &[Target],
         corrections: &[f32],
+        draw: usize,
         samples: usize,
         row_of: &mut Vec<u32>,
         z: &mut [f32],
     ) {
         self.targets.clear();
-        self.target_logits = 0.0;
+        self.sums.clear();
+        self.sums.resize(samples, TargetSums::default());
         let (first, last) = (self.neurons[0], self.neurons[self.neurons.len() - 1]);
         let from = targets.partition_point(|t| t.neuron < first);
         let to = targets.partition_point(|t| t.neuron <= last);
@@ -472,14 +501,32 @@ impl Chunk {
         for (row, &local) in (0..).zip(&self.local) {
             row_of[local as usize] = row;
         }
-        for &Target { neuron, sample, mass, shift } in &targets[from..to] {
-            let row = row_of[(neuron - first) as usize] as usize;
-            assert_eq!(self.neurons[row], neuron, "true labels are active");
-            let at = row * samples + sample as usize;
-            z[at] -= corrections[row];
-            self.target_logits += f64::from(mass) * f64::from(z[at] + self.bias[row]);
-            z[at] += shift;
-            self.targets.push(Found { at: at as u32, sample, mass });
+        for same in targets[from..to].chunk_by(|a, b| a.neuron == b.neuron) {
+            // That of a neuron outside the set is an earlier chunk's.
+            let row = row_of[(same[0].neuron - first) as usize] as usize;
+            let active = self.neurons.get(row) == Some(&same[0].neuron);
+            let (correction, bias) = if active { (corrections[row], self.bias[row]) } else { (0.0, 0.0) };
+            let otherwise = (-correction).exp();
+            for &Target { sample, labels, .. } in same {
+                let drawn = draw as f32 / labels as f32;
+                if !active {
+                    assert!(drawn < 1.0, "labels that are not drawn for are active");
+                    continue;
+                }
+                let (weight, shift) = if drawn < 1.0 {
+                    let weight = 1.0 / (drawn + (1.0 - drawn) * otherwise);
+                    (weight, weight.ln())
+                } else {
+                    (1.0, 0.0)
+                };
+                let at = row * samples + sample as usize;
+                z[at] -= correction;
+                let sums = &mut self.sums[sample as usize];
+                sums.weight += weight;
+                sums.logit += f64::from(weight) * f64::from(z[at] + bias);
+                z[at] += shift;
+                self.targets.push(Found { at: at as u32, sample, weight });
+            }
         }
     }
 
