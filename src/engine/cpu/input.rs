@@ -13,6 +13,7 @@ use crate::engine::common::Shards;
 use crate::kernels::gemm::Product;
 use crate::kernels::kernels;
 use crate::kernels::memory::{Aligned, HugePages};
+use crate::kernels::weights::Weights;
 use crate::network::{Layer, Order, Rows, Training};
 use crate::threads;
 use rayon::prelude::*;
@@ -91,13 +92,13 @@ impl InputLayer {
         } else {
             self.settle();
         }
-        self.sum(batch, y);
+        self.sum(self.weights.weights(), &self.bias.b, batch, y);
     }
 
     /// The same to look only.
     pub fn predict(&mut self, batch: &Batch, y: &mut [f32]) {
         self.settle();
-        self.sum(batch, y);
+        self.sum(self.weights.weights(), &self.bias.b, batch, y);
     }
 
     /// Takes the steps that rows owe.
@@ -135,22 +136,22 @@ impl InputLayer {
         });
     }
 
-    fn sum(&self, batch: &Batch, y: &mut [f32]) {
+    /// `y = relu(x·W + bias)` with weights and biases laid out as the layer's.
+    pub fn sum(&self, weights: Weights<'_>, bias: &[f32], batch: &Batch, y: &mut [f32]) {
         let stride = self.weights.stride;
         let relu = |row: &mut [f32]| row.iter_mut().for_each(|x| *x = x.max(0.0));
         match &batch.inputs {
             Inputs::Sparse { .. } => threads::for_each(y.par_chunks_mut(stride).enumerate(), |(b, row)| {
                 let Input::Sparse { indices, values } = batch.input(b) else { unreachable!("the batch is sparse") };
-                row.copy_from_slice(&self.bias.b);
-                self.weights.weights().row_sum(stride, indices, values, row);
+                row.copy_from_slice(bias);
+                weights.row_sum(stride, indices, values, row);
                 relu(row);
             }),
             Inputs::Dense { width, values } => {
                 let tasks = y.par_chunks_mut(DENSE_BLOCK * stride).zip(values.par_chunks(DENSE_BLOCK * width));
                 threads::for_each_with(tasks, Vec::new, |scratch, (rows, x)| {
-                    rows.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(&self.bias.b));
+                    rows.chunks_exact_mut(stride).for_each(|row| row.copy_from_slice(bias));
                     let dims = (rows.len() / stride, stride, *width);
-                    let weights = self.weights.weights();
                     let w = weights.widened(0..weights.len(), scratch);
                     Product::rows(dims, x, *width, w, stride).accumulating(true).run(rows);
                     relu(rows);

@@ -1,5 +1,6 @@
 //! What the CPU engines share: the first layer, weight matrices with their optimiser state, and the optimisers.
 
+mod average;
 pub mod deferred;
 mod entries;
 pub mod input;
@@ -8,6 +9,7 @@ mod normaliser;
 pub mod optimiser;
 pub mod sums;
 
+pub use average::Average;
 pub use input::InputLayer;
 pub use matrix::{Bias, Matrix, Precision, State};
 pub use normaliser::log_normalisers;

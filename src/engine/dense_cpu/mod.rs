@@ -22,7 +22,7 @@ mod softmax;
 
 use super::common::{cpu_model, huge_pages_note};
 use super::cpu::input::Storage;
-use super::cpu::{InputLayer, Precision as StoredAs, State, Update};
+use super::cpu::{Average, InputLayer, Precision as StoredAs, State, Update};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
@@ -56,6 +56,8 @@ struct Options {
     input_state: State,
     /// How gradients move the weights above the first layer; without Adam, what it costs is the difference.
     optimiser: Optimiser,
+    /// Steps between snapshots of the weights, whose average is evaluated in place of the last ones ([`Average`]); 0: none.
+    average: u64,
 }
 
 /// The first layer's rows always move by Adam.
@@ -77,6 +79,7 @@ impl Default for Options {
             storage: StoredAs::F32,
             input_state: State::EachWeight,
             optimiser: Optimiser::Adam,
+            average: 0,
         }
     }
 }
@@ -101,6 +104,7 @@ pub struct DenseCpu {
     options: Options,
     pool: Arc<rayon::ThreadPool>,
     network: Option<Network>,
+    average: Average,
     t: u64,
     stats: StepStats,
     loss_sum: f64,
@@ -136,6 +140,7 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         .map_err(|error| EngineError::Failed(format!("dense-cpu: cannot start threads: {error}")))?;
     Ok(Box::new(DenseCpu {
         training: settings.training.clone(),
+        average: Average::new(options.average),
         options,
         pool: Arc::new(pool),
         network: None,
@@ -286,6 +291,7 @@ impl Engine for DenseCpu {
         if self.options.precision != Precision::F32 {
             notes.push(("products".into(), Method::best().name().into()));
         }
+        notes.extend(self.average.note());
         if let Some(Network { input, layers, .. }) = &self.network {
             let huge = layers
                 .iter()
@@ -316,6 +322,7 @@ impl Engine for DenseCpu {
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
         self.network = None; // give its memory back first
         self.network = Some(self.pool.install(|| Network::new(initial, &self.training, &self.options))?);
+        self.average = Average::new(self.options.average);
         self.t = 0;
         self.stats = StepStats::default();
         self.loss_sum = 0.0;
@@ -326,7 +333,7 @@ impl Engine for DenseCpu {
         if batch.is_empty() {
             return Ok(());
         }
-        let Self { training, options, pool, network, t, stats, loss_sum } = self;
+        let Self { training, options, pool, network, average, t, stats, loss_sum } = self;
         let network = loaded(network)?;
         *t += 1;
         let step = training.adam_step(*t);
@@ -338,6 +345,9 @@ impl Engine for DenseCpu {
             *loss_sum += network.softmax.loss(batch);
             let forward = start.elapsed();
             let moved_rows = network.backward(batch, samples, step);
+            if average.due(*t) {
+                average.take(&mut network.input, network.layers.iter().map(|layer| (&layer.weights, &layer.bias)));
+            }
             let total = start.elapsed();
             let (flops, bytes) = network.work(batch, samples, moved_rows);
             stats.steps += 1;
@@ -375,12 +385,15 @@ impl Engine for DenseCpu {
     }
 
     fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
-        let Self { pool, network, .. } = self;
+        let Self { pool, network, average, .. } = self;
         let network = loaded(network)?;
         if batch.is_empty() {
             return Ok(TopK { k: k.min(network.layers.last().expect("an output layer").outputs()), ..TopK::default() });
         }
         Ok(pool.install(|| {
+            if let Some(best) = average.predict(&network.input, &mut network.top_k, batch, k) {
+                return best;
+            }
             network.forward(batch, tiled(batch.len()), false);
             let output = network.layers.last().expect("an output layer");
             let hidden = &network.hidden.last().expect("a hidden layer").rows[..batch.len() * output.weights.stride];
@@ -389,12 +402,18 @@ impl Engine for DenseCpu {
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
+        if let Some(average) = self.average.parameters() {
+            return Ok(average);
+        }
         let network = loaded(&mut self.network)?;
         let first = std::iter::once(self.pool.install(|| network.input.layer()));
         Ok(Parameters { layers: first.chain(network.layers.iter().map(NeuronLayer::to_layer)).collect() })
     }
 
     fn memory(&self) -> MemoryUse {
-        MemoryUse { host_bytes: self.network.as_ref().map_or(0, Network::bytes), device_bytes: 0 }
+        MemoryUse {
+            host_bytes: self.average.bytes() + self.network.as_ref().map_or(0, Network::bytes),
+            device_bytes: 0,
+        }
     }
 }

@@ -23,7 +23,7 @@ use self::shared::{Products, Shared};
 use self::targets::Targets;
 use self::thinning::Thinning;
 use super::common::huge_pages_note;
-use super::cpu::{InputLayer, Matrix, Sums, Update};
+use super::cpu::{Average, InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{
     ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, Phase, StepStats, TopK,
@@ -51,6 +51,7 @@ pub struct SparseCpu {
     kernels: &'static Kernels,
     net: Option<Net>,
     exact: ExactTopK,
+    average: Average,
     recall: Recall,
     step: u64,
     totals: Totals,
@@ -123,6 +124,7 @@ impl SparseCpu {
         let recall = Recall::new(options.recall_every, options.recall_at);
         Ok(Self {
             recall,
+            average: Average::new(options.average),
             name,
             settings: settings.clone(),
             options,
@@ -149,6 +151,9 @@ impl SparseCpu {
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let loss = net.train(batch, step, &update, &mut self.recall, &mut self.totals.stats.phases);
         self.step += 1;
+        if self.average.due(self.step) {
+            self.average.take(&mut net.input, net.layers.iter().map(|layer| (&layer.weights, &layer.bias)));
+        }
         self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())
     }
@@ -333,6 +338,7 @@ impl Engine for SparseCpu {
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
         }
+        notes.extend(self.average.note());
         if let Some(net) = &self.net {
             let matrices = || std::iter::once(&net.input.weights).chain(net.layers.iter().map(|layer| &layer.weights));
             let huge = matrices().map(Matrix::huge_bytes).sum::<Option<usize>>();
@@ -371,6 +377,7 @@ impl Engine for SparseCpu {
             Ok::<_, EngineError>(net)
         })?;
         self.net = Some(net);
+        self.average = Average::new(self.options.average);
         self.step = 0;
         self.totals = Totals::default();
         self.recall.take();
@@ -409,8 +416,11 @@ impl Engine for SparseCpu {
     fn predict(&mut self, batch: &Batch, k: usize) -> Result<TopK, EngineError> {
         let step = self.step;
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
-        let exact = &mut self.exact;
+        let (exact, average) = (&mut self.exact, &mut self.average);
         Ok(self.pool.install(|| {
+            if let Some(best) = average.predict(&net.input, exact, batch, k) {
+                return best;
+            }
             net.hidden(batch, step, Pass::Dense, &mut Phases::default());
             let output = net.layers.last().expect("an output layer");
             let x = net.x.last().expect("an output layer");
@@ -420,7 +430,7 @@ impl Engine for SparseCpu {
 
     fn predict_hashed(&mut self, batch: &Batch, k: usize) -> Option<Result<TopK, EngineError>> {
         let step = self.step;
-        if self.options.output != Output::Lsh || self.options.shared {
+        if self.options.output != Output::Lsh || self.options.shared || self.options.average > 0 {
             return None;
         }
         let Some(net) = self.net.as_mut() else { return Some(Err(no_parameters())) };
@@ -440,6 +450,9 @@ impl Engine for SparseCpu {
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
+        if let Some(average) = self.average.parameters() {
+            return Ok(average);
+        }
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let mut layers = vec![self.pool.install(|| net.input.layer())];
         layers.extend(net.layers.iter().map(|layer| network::Layer {
@@ -461,7 +474,7 @@ impl Engine for SparseCpu {
                 + net.shared.as_ref().map_or(0, |(selection, shared)| selection.bytes() + shared.bytes())
                 + net.x.iter().chain(&net.dx).map(|x| 4 * x.capacity() as u64).sum::<u64>()
         });
-        MemoryUse { host_bytes, device_bytes: 0 }
+        MemoryUse { host_bytes: host_bytes + self.average.bytes(), device_bytes: 0 }
     }
 }
 

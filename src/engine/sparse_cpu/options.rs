@@ -66,6 +66,8 @@ pub struct Options {
     pub precision: Precision,
     /// What the optimiser remembers of the first layer; `row-wise` goes with `adam`.
     pub input_state: State,
+    /// Steps between snapshots of the weights, whose average is evaluated in place of the last ones ([`crate::engine::cpu::Average`]); 0: none.
+    pub average: u64,
     /// Steps between two looks at the recall of the active sets, outside the device clock; 0: none.
     pub recall_every: u64,
     /// Top neurons a sample that recall looks for.
@@ -129,6 +131,7 @@ impl Default for Options {
             sums: Sums::Deterministic,
             precision: Precision::F32,
             input_state: State::EachWeight,
+            average: 0,
             recall_every: 0,
             recall_at: 10,
             huge_pages: HugePages::Ask,

@@ -1,0 +1,90 @@
+//! The average of weights that the CPU engines predict from where asked for.
+
+mod common;
+
+use common::Problem;
+use slidebench::network::{Init, Parameters, Rows, Shape};
+
+const STEPS: usize = 7;
+
+/// Two hidden layers, so that the average has one between the first and the last.
+fn problem(input_rows: Rows) -> Problem {
+    let shape = Shape { inputs: 60, hidden: vec![32, 24], labels: 90 };
+    Problem { shape, batch: 16, dense_input: false, input_rows, seed: 11 }
+}
+
+/// Of n snapshots the last counts 4/(n + 3), and together they count 1.
+fn by_definition(snapshots: &[&Parameters]) -> Vec<f64> {
+    let mut mean = vec![];
+    for (n, snapshot) in (1..).zip(snapshots) {
+        let share = 4.0 / (f64::from(n) + 3.0);
+        let values = flat(snapshot);
+        mean.resize(values.len(), 0.0);
+        mean.iter_mut().zip(values).for_each(|(mean, value)| *mean += share * (f64::from(value) - *mean));
+    }
+    mean
+}
+
+fn flat(parameters: &Parameters) -> Vec<f32> {
+    parameters.layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.bias)).copied().collect()
+}
+
+fn furthest(a: &[f64], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max)
+}
+
+#[test]
+fn engines_predict_from_the_average_and_train_as_without() {
+    // Weights in bf16 are rounded at random, and otherwise where rows that owe steps are settled at other times.
+    let row_wise = "shared = true\ncount = 30\ninput-state = \"row-wise\"";
+    let packed = format!("{row_wise}\nprecision = \"packed\"");
+    for (name, options, input_rows) in [
+        ("dense-cpu", "", Rows::Lazy),
+        ("dense-cpu", "", Rows::Dense),
+        ("sparse-cpu:all", "", Rows::Lazy),
+        ("sparse-cpu:all", "", Rows::Dense),
+        ("sparse-cpu:uniform", row_wise, Rows::Dense),
+        ("sparse-cpu:uniform", &packed, Rows::Lazy),
+    ] {
+        let (problem, case) = (problem(input_rows), format!("{name}, {options}, {input_rows:?}"));
+        let engine = |options: &str| {
+            let mut engine = problem.engine(name, options, 2);
+            engine.load(&Parameters::new(&problem.shape, Init::Glorot, 5)).unwrap();
+            engine
+        };
+        let (mut plain, mut averaged) = (engine(options), engine(&format!("average = 2\n{options}")));
+        assert!(averaged.memory().host_bytes >= plain.memory().host_bytes, "{case}");
+        let mut passed = vec![];
+        for (step, batch) in (1..).zip(problem.batches(STEPS)) {
+            plain.step(&batch).unwrap();
+            averaged.step(&batch).unwrap();
+            let (without, with) = (plain.finish().unwrap().loss, averaged.finish().unwrap().loss);
+            assert!((with - without).abs() < 1e-5 * without, "{case}, step {step}: loss {with} for {without}");
+            passed.push(plain.parameters().unwrap());
+            // After every second step; the first step's weights stand alone.
+            let snapshots: Vec<_> = passed.iter().skip(1).step_by(2).collect();
+            let expected = if step == 1 { by_definition(&[&passed[0]]) } else { by_definition(&snapshots) };
+            let off = furthest(&expected, &flat(&averaged.parameters().unwrap()));
+            assert!(off < 1e-5, "{case}, step {step}: {off} off the average");
+        }
+        let mean = averaged.parameters().unwrap();
+        let moved = furthest(&by_definition(&[&passed[STEPS - 1]]), &flat(&mean));
+        assert!(moved > 1e-3, "{case}: the average is {moved} from the last weights");
+        // A network of those weights predicts the same; in f32, where nothing is rounded anew when they are loaded.
+        let mut other = problem.engine("dense-cpu", "", 2);
+        other.load(&mean).unwrap();
+        let batch = &problem.batches(1)[0];
+        let (got, expected) = (averaged.predict(batch, 3).unwrap(), other.predict(batch, 3).unwrap());
+        assert_eq!(got.labels, expected.labels, "{case}");
+        assert!(got.scores.iter().zip(&expected.scores).all(|(a, b)| (a - b).abs() < 1e-4), "{case}");
+        averaged.load(&passed[0]).unwrap();
+        let again = averaged.parameters().unwrap();
+        assert_eq!(again, plain_after_load(&mut *plain, &passed[0]), "{case}: a load forgets the average");
+    }
+}
+
+fn plain_after_load(engine: &mut dyn slidebench::engine::Engine, parameters: &Parameters) -> Parameters {
+    engine.load(parameters).unwrap();
+    engine.parameters().unwrap()
+}
