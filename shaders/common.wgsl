@@ -31,8 +31,9 @@ struct Step {
     label_counts: u32,
     // The sampled labels, ascending, where softmax is sampled.
     s_labels: u32,
-    pad1: u32,
-    pad2: u32,
+    // What this step's weights count in their average, where one is taken.
+    snapshot: f32,
+    pad: u32,
 }
 
 @group(0) @binding(0) var<uniform> now: Step;

@@ -1,9 +1,11 @@
-//! The average of weights that the CPU engines predict from where asked for.
+//! The average of weights that engines predict from where asked for.
 
 mod common;
 
 use common::Problem;
+use slidebench::engine::{EngineError, EngineSettings, find};
 use slidebench::network::{Init, Parameters, Rows, Shape};
+use std::sync::Arc;
 
 const STEPS: usize = 7;
 
@@ -13,8 +15,8 @@ fn problem(input_rows: Rows) -> Problem {
     Problem { shape, batch: 16, dense_input: false, input_rows, seed: 11 }
 }
 
-/// Of n snapshots the last counts 4/(n + 3), and together they count 1.
-fn by_definition(snapshots: &[&Parameters]) -> Vec<f64> {
+/// The average of snapshots of weights as it is defined: of n the last counts 4/(n + 3), and the others what that leaves.
+fn average(snapshots: &[&Parameters]) -> Vec<f64> {
     let mut mean = vec![];
     for (n, snapshot) in (1..).zip(snapshots) {
         let share = 4.0 / (f64::from(n) + 3.0);
@@ -25,10 +27,12 @@ fn by_definition(snapshots: &[&Parameters]) -> Vec<f64> {
     mean
 }
 
+/// All weights and biases.
 fn flat(parameters: &Parameters) -> Vec<f32> {
     parameters.layers.iter().flat_map(|layer| layer.weights.iter().chain(&layer.bias)).copied().collect()
 }
 
+/// The largest difference.
 fn furthest(a: &[f64], b: &[f32]) -> f64 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max)
@@ -64,12 +68,12 @@ fn engines_predict_from_the_average_and_train_as_without() {
             passed.push(plain.parameters().unwrap());
             // After every second step; the first step's weights stand alone.
             let snapshots: Vec<_> = passed.iter().skip(1).step_by(2).collect();
-            let expected = if step == 1 { by_definition(&[&passed[0]]) } else { by_definition(&snapshots) };
+            let expected = if step == 1 { average(&[&passed[0]]) } else { average(&snapshots) };
             let off = furthest(&expected, &flat(&averaged.parameters().unwrap()));
             assert!(off < 1e-5, "{case}, step {step}: {off} off the average");
         }
         let mean = averaged.parameters().unwrap();
-        let moved = furthest(&by_definition(&[&passed[STEPS - 1]]), &flat(&mean));
+        let moved = furthest(&average(&[&passed[STEPS - 1]]), &flat(&mean));
         assert!(moved > 1e-3, "{case}: the average is {moved} from the last weights");
         // A network of those weights predicts the same; in f32, where nothing is rounded anew when they are loaded.
         let mut other = problem.engine("dense-cpu", "", 2);
@@ -87,4 +91,54 @@ fn engines_predict_from_the_average_and_train_as_without() {
 fn plain_after_load(engine: &mut dyn slidebench::engine::Engine, parameters: &Parameters) -> Parameters {
     engine.load(parameters).unwrap();
     engine.parameters().unwrap()
+}
+
+/// Also where matrices lie in windows. Without an adapter it says so and passes; with `SLIDEBENCH_REQUIRE_GPU=1` it fails.
+#[test]
+fn the_gpu_predicts_from_the_average_and_trains_as_without() {
+    for input_rows in [Rows::Lazy, Rows::Dense] {
+        let shape = Shape { inputs: 40, hidden: vec![12, 9], labels: 400 };
+        let problem = Problem { shape, batch: 16, dense_input: false, input_rows, seed: 11 };
+        let engine = |options: &str| {
+            let settings = EngineSettings {
+                shape: problem.shape.clone(),
+                training: problem.training(),
+                options: format!("max-binding-bytes = 70_000\n{options}").parse().unwrap(),
+                threads: 1,
+                allow_software: true,
+                seed: 1,
+                label_rows: Arc::default(),
+            };
+            (find("dense-gpu").unwrap().build)(&settings)
+        };
+        let mut plain = match engine("") {
+            Err(EngineError::Unavailable(reason)) if std::env::var("SLIDEBENCH_REQUIRE_GPU").as_deref() != Ok("1") => {
+                eprintln!("skipped: {reason}");
+                return;
+            }
+            engine => engine.unwrap(),
+        };
+        let (mut averaged, mut other) = (engine("average = 2").unwrap(), engine("").unwrap());
+        let initial = Parameters::new(&problem.shape, Init::Glorot, 3);
+        plain.load(&initial).unwrap();
+        averaged.load(&initial).unwrap();
+        let mut passed = vec![];
+        for (step, batch) in (1..).zip(problem.batches(STEPS)) {
+            let case = format!("{input_rows:?}, step {step}");
+            plain.step(&batch).unwrap();
+            averaged.step(&batch).unwrap();
+            assert_eq!(averaged.finish().unwrap().loss, plain.finish().unwrap().loss, "{case}");
+            passed.push(plain.parameters().unwrap());
+            let snapshots: Vec<_> = passed.iter().skip(1).step_by(2).collect();
+            let expected = if step == 1 { average(&[&passed[0]]) } else { average(&snapshots) };
+            let got = averaged.parameters().unwrap();
+            let off = furthest(&expected, &flat(&got));
+            assert!(off < 1e-6, "{case}: {off} off the average");
+            other.load(&got).unwrap();
+            let (best, of_these) = (averaged.predict(&batch, 3).unwrap(), other.predict(&batch, 3).unwrap());
+            assert_eq!((best.labels, best.scores), (of_these.labels, of_these.scores), "{case}");
+        }
+        let moved = furthest(&average(&[&passed[STEPS - 1]]), &flat(&averaged.parameters().unwrap()));
+        assert!(moved > 1e-3, "{input_rows:?}: the average is {moved} from the last weights");
+    }
 }

@@ -1,4 +1,4 @@
-//! What several CPU engines share.
+//! What several engines share.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -14,6 +14,20 @@ pub fn cpu_model() -> String {
 pub fn huge_pages_note(huge: Option<usize>, of: u64) -> Option<(String, String)> {
     let mib = |bytes: u64| bytes >> 20;
     huge.map(|huge| ("huge pages".into(), format!("{} of {} MiB", mib(huge as u64), mib(of))))
+}
+
+/// What the `n`-th snapshot of weights, counted from 1, counts in their average; the others count what it leaves. Polynomial
+/// decay: (η + 1)/(n + η) with η = 3, so that about the last quarter of training is averaged, however long it is, and
+/// nobody need know its end. (Shamir and Zhang, "Stochastic gradient descent for non-smooth optimization", ICML 2013.)
+pub fn snapshot_share(n: u64) -> f32 {
+    const POWER: f32 = 3.0;
+    (POWER + 1.0) / (n as f32 + POWER)
+}
+
+/// What is to be said of an engine that averages its weights after every `every`-th step; of one that does not, nothing.
+pub fn average_note(every: u64) -> Option<(String, String)> {
+    let words = || format!("average of those after every {every}th step, in which the last count more");
+    (every > 0).then(|| ("evaluated weights".into(), words()))
 }
 
 /// A slice that parallel tasks write in places of their own, where the places are not equal chunks.

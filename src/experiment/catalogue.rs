@@ -10,6 +10,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("drawn-labels.toml", include_str!("../../benches/experiments/drawn-labels.toml")),
     ("thinned-gradients.toml", include_str!("../../benches/experiments/thinned-gradients.toml")),
     ("hashed-and-random.toml", include_str!("../../benches/experiments/hashed-and-random.toml")),
+    ("averaged-weights.toml", include_str!("../../benches/experiments/averaged-weights.toml")),
     ("slide20-table1-data.toml", include_str!("../../benches/experiments/slide20-table1-data.toml")),
     ("slide20-table3-insertion.toml", include_str!("../../benches/experiments/slide20-table3-insertion.toml")),
     ("slide20-table4-huge-pages.toml", include_str!("../../benches/experiments/slide20-table4-huge-pages.toml")),

@@ -5,13 +5,12 @@
 //! of stochastic approximation by averaging", 1992). So training may go at a rate, and a sparse engine draw so few neurons,
 //! as its last weights alone would not bear. Training itself goes as without.
 //!
-//! Polynomial-decay averaging (Shamir and Zhang, "Stochastic gradient descent for non-smooth optimization", ICML 2013):
-//! of n snapshots, the last counts (η + 1)/(n + η), so that about the last 1/(η + 1) of training is averaged, however long
-//! it is, and nobody need know its end. A snapshot every so many steps takes a pass over all weights.
+//! The last snapshots count more ([`snapshot_share`]). To take one is a pass over all weights.
 
 use super::{Bias, InputLayer, Matrix};
 use crate::data::Batch;
 use crate::engine::TopK;
+use crate::engine::common::{average_note, snapshot_share};
 use crate::engine::exact_top_k::{ExactTopK, transpose};
 use crate::kernels::gemm::Product;
 use crate::kernels::memory::Aligned;
@@ -20,8 +19,6 @@ use crate::network::{Layer, Order, Parameters};
 use crate::threads;
 use rayon::prelude::*;
 
-/// η.
-const POWER: f32 = 3.0;
 /// Weights a task.
 const BLOCK: usize = 1 << 14;
 
@@ -62,7 +59,7 @@ impl Average {
     /// Takes a snapshot, on the rayon pool it is called in.
     pub fn take<'a>(&mut self, input: &'a mut InputLayer, above: impl Iterator<Item = (&'a Matrix, &'a Bias)>) {
         self.snapshots += 1;
-        let share = (POWER + 1.0) / (self.snapshots as f32 + POWER);
+        let share = snapshot_share(self.snapshots);
         input.settle();
         let layers = std::iter::once((&input.weights, &input.bias)).chain(above);
         for (index, (weights, bias)) in layers.enumerate() {
@@ -109,8 +106,7 @@ impl Average {
 
     /// What is to be said of an engine that averages.
     pub fn note(&self) -> Option<(String, String)> {
-        let words = || format!("average of those after every {}th step, the last count more", self.every);
-        (self.every > 0).then(|| ("evaluated weights".into(), words()))
+        average_note(self.every)
     }
 
     /// Bytes held.

@@ -132,7 +132,7 @@ macro_rules! source {
     };
 }
 
-const SOURCES: [Source; 20] = [
+const SOURCES: [Source; 22] = [
     source!("gather", "uurrrw", None),
     source!("layer", "uurrrw", Layer),
     source!("layer_input", "uurrrw", Layer),
@@ -153,6 +153,8 @@ const SOURCES: [Source; 20] = [
     source!("update_bias", "uurw", None),
     source!("update_sparse", "uurrwwww", None),
     source!("decay", "uuwwwr", None),
+    source!("average", "uuwr", None),
+    source!("exchange", "uuww", None),
 ];
 const TOP_K: Source = source!("topk", "uurw", None);
 const COMMON: &str = include_str!("../../../shaders/common.wgsl");

@@ -12,6 +12,7 @@
 //! Every sum has a fixed order: the same batches give the same bits on the same adapter. Matrices larger than a
 //! binding may be lie in windows of whole rows, each in buffers of its own.
 
+mod average;
 mod cost;
 mod gpu;
 mod hashed;
@@ -30,10 +31,12 @@ pub use gpu::{AdapterSummary, adapters};
 pub use kernels::validate_shaders;
 pub use probe::{Roofline, roofline};
 
+use super::common::average_note;
 use super::{ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
 use crate::network::{Layer, Order, Parameters};
 use crate::selection::HashedSettings;
+use average::Average;
 use gpu::Gpu;
 use hashed::Hashed;
 use kernels::{Kernel, Kernels};
@@ -59,7 +62,8 @@ const DEFAULT_SET: f64 = 0.05;
 ///
 /// Options: `precision` (`"f32"`, or `"f16"` for 16-bit output weights and logits), `matrix-units` (false keeps f16
 /// products off them), `tile` (`"128x128x16"`; measured and chosen otherwise), `sampled` (`0.05`: softmax over that share
-/// of the labels in training, drawn anew every step and shared by the batch), `upload-dense-labels` (see
+/// of the labels in training, drawn anew every step and shared by the batch), `average` (32: the average of the weights
+/// after every 32nd step is evaluated in place of the last ones; f32 only), `upload-dense-labels` (see
 /// [`build_as_published`]) and `max-binding-bytes` (an upper bound on one binding, to test windows).
 ///
 /// # Errors
@@ -133,6 +137,9 @@ struct DenseGpu {
     kernels: Kernels,
     clock: Option<Clock>,
     state: Option<State>,
+    /// Steps between snapshots, where weights are averaged, and their average.
+    average_every: Option<u64>,
+    average: Option<Average>,
     /// Dispatches for dense (true) or sparse input.
     plan: Option<(bool, Plan)>,
     packer: Packer,
@@ -199,6 +206,8 @@ impl DenseGpu {
             clock,
             gpu,
             state: None,
+            average_every: options.average,
+            average: None,
             plan: None,
             packer: Packer::default(),
             top_k: HashMap::new(),
@@ -287,17 +296,26 @@ impl DenseGpu {
         Ok(())
     }
 
+    /// Puts the average of the weights in their place, where there is one, or the weights back in theirs.
+    fn show(&mut self, average: bool) {
+        let counts = Counts { samples: self.packer.head.samples, touched: &self.packer.touched };
+        if let Some(own) = &mut self.average {
+            own.show(&self.gpu, average, &counts);
+        }
+    }
+
     fn counts(&self) -> Counts<'_> {
         Counts { samples: self.packer.head.samples, touched: &self.packer.touched }
     }
 
-    fn encode_step(&self, plan: &Plan) -> wgpu::CommandBuffer {
+    fn encode_step(&self, plan: &Plan, snapshot: bool) -> wgpu::CommandBuffer {
         let counts = self.counts();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+        let snapshot = self.average.as_ref().filter(|_| snapshot).map_or(&[][..], |average| &average.take);
         let phases: [&[&[Dispatch]]; Clock::PASSES] = [
             &[&plan.hidden, plan.sampled.as_ref().unwrap_or(&plan.logits), &plan.softmax],
             &[&plan.backward],
-            &[&plan.update],
+            &[&plan.update, snapshot],
         ];
         for (index, lists) in phases.into_iter().enumerate() {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
@@ -323,6 +341,7 @@ impl DenseGpu {
         k: usize,
         out: &mut TopK,
     ) -> Result<(), EngineError> {
+        self.show(true);
         self.stage(batch, rows.clone(), false)?;
         if !self.top_k.contains_key(&k) {
             self.top_k.insert(k, Kernel::top_k(&self.gpu, self.kernels.precision, k)?);
@@ -397,6 +416,7 @@ impl Engine for DenseGpu {
             ("tile".into(), tile.to_string()),
         ];
         notes.extend(self.notes.clone());
+        notes.extend(average_note(self.average_every.unwrap_or(0)));
         if let Some(sampler) = &self.sampler {
             notes.push(("softmax over".into(), format!("{} sampled labels", sampler.size())));
         }
@@ -424,7 +444,7 @@ impl Engine for DenseGpu {
             *hashed = Hashed::new(options, &self.settings, sampler.size())?;
         }
         // Give the old memory back before asking for the new.
-        (self.plan, self.state) = (None, None);
+        (self.plan, self.state, self.average) = (None, None, None);
         self.in_flight.clear();
         self.gpu.wait(None)?;
         self.gpu.forget();
@@ -435,7 +455,9 @@ impl Engine for DenseGpu {
             dense_labels: self.dense_labels,
             sample: self.sampler.as_ref().map(Sampler::size),
         };
-        self.state = Some(State::new(gpu, kernels, shape, initial, capacity, feed)?);
+        let state = State::new(gpu, kernels, shape, initial, capacity, feed)?;
+        self.average = self.average_every.map(|every| Average::new(gpu, kernels, &state, every)).transpose()?;
+        self.state = Some(state);
         (self.time, self.stats, self.queued_since) = (0, StepStats::default(), None);
         self.gpu.wait(None)
     }
@@ -452,15 +474,18 @@ impl Engine for DenseGpu {
             )));
         }
         self.queued_since.get_or_insert_with(Instant::now);
+        self.show(false);
         self.retrieve(batch)?;
         let started = Instant::now();
         let head = &mut self.packer.head;
         head.set_adam(self.settings.training.adam_step(self.time + 1));
         head.time = (self.time + 1) as u32;
+        let snapshot = self.average.as_mut().and_then(|average| average.due(self.time + 1));
+        head.snapshot = snapshot.unwrap_or(0.0);
         head.slot = (self.stats.steps % LOSS_SLOTS as u64) as u32;
         self.stage(batch, 0..samples, true)?;
         let Some((_, plan)) = &self.plan else { return Err(not_loaded()) };
-        let commands = self.encode_step(plan);
+        let commands = self.encode_step(plan, snapshot.is_some());
         self.in_flight.push_back(self.gpu.queue.submit([commands]));
         self.time += 1;
 
@@ -546,6 +571,7 @@ impl Engine for DenseGpu {
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
+        self.show(true);
         let state = self.state.as_ref().ok_or_else(not_loaded)?;
         let layers = state.hidden.iter().chain([&state.output.layer]).zip(state.shape.layers()).enumerate();
         let layers = layers.map(|(index, (layer, (inputs, outputs)))| {

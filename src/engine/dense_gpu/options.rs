@@ -19,11 +19,21 @@ pub(super) struct Options {
     pub dense_labels: bool,
     /// `sampled = 0.05`: softmax in training runs over this share of the labels, drawn anew every step.
     pub sampled: Option<f64>,
+    /// `average = 32`: steps between snapshots of the weights, whose average is evaluated in place of the last ones.
+    pub average: Option<u64>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { max_binding: u64::MAX, tile: None, half: false, matrix_units: true, dense_labels: false, sampled: None }
+        Self {
+            max_binding: u64::MAX,
+            tile: None,
+            half: false,
+            matrix_units: true,
+            dense_labels: false,
+            sampled: None,
+            average: None,
+        }
     }
 }
 
@@ -61,10 +71,14 @@ impl Options {
                     let share = value.as_float().filter(|&share| share > 0.0 && share <= 1.0);
                     options.sampled = Some(share.ok_or_else(|| wrong("a share above 0 and up to 1.0"))?);
                 }
+                "average" => {
+                    let every = value.as_integer().and_then(|every| u64::try_from(every).ok());
+                    options.average = Some(every.ok_or_else(|| wrong("a number of steps"))?).filter(|&every| every > 0);
+                }
                 _ => {
                     return Err(EngineError::Settings(format!(
                         "dense-gpu has no option {key}; it has max-binding-bytes, tile, precision, matrix-units, \
-                         upload-dense-labels and sampled"
+                         upload-dense-labels, sampled and average"
                     )));
                 }
             }
@@ -73,6 +87,9 @@ impl Options {
             return Err(EngineError::Settings(
                 "dense-gpu: sampled goes with neither precision = \"f16\" nor upload-dense-labels".into(),
             ));
+        }
+        if options.average.is_some() && options.half {
+            return Err(EngineError::Settings("dense-gpu: average goes with precision = \"f32\"".into()));
         }
         Ok(options)
     }

@@ -34,7 +34,8 @@ pub(super) struct StepHead {
     p_values: u32,
     label_counts: u32,
     s_labels: u32,
-    pad: [u32; 2],
+    pub snapshot: f32,
+    pad: u32,
 }
 
 impl StepHead {

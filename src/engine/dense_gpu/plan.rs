@@ -285,7 +285,7 @@ impl Dispatch {
 }
 
 /// A long one-dimensional grid in two dimensions, each within every device's limit.
-fn folded(groups: u32) -> [u32; 2] {
+pub(super) fn folded(groups: u32) -> [u32; 2] {
     const ROW: u32 = 32768;
     [groups.min(ROW), groups.div_ceil(ROW)]
 }
