@@ -531,7 +531,13 @@ fn roofline_is_measured() {
 fn mistakes_are_errors() {
     let shape = shape(4, &[8], 10);
     let training = Training { batch: 2, ..Training::default() };
-    for (key, value) in [("tile", "3x3x3"), ("precision", "f8"), ("average", "often"), ("max-binding-bytes", "all"), ("speed", "ludicrous")] {
+    for (key, value) in [
+        ("tile", "3x3x3"),
+        ("precision", "f8"),
+        ("average", "often"),
+        ("max-binding-bytes", "all"),
+        ("speed", "ludicrous"),
+    ] {
         let mut wrong = settings(&shape, &training);
         wrong.options.insert(key.into(), value.into());
         assert!(matches!(dense_gpu::build(&wrong), Err(EngineError::Settings(message)) if message.contains(key)));
