@@ -12,6 +12,6 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) t: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + t;
+    let at = folded(group, groups) * 256u + t;
     if at < dims.N { mean[at] += now.snapshot * (w[at] - mean[at]); }
 }

@@ -38,6 +38,11 @@ struct Step {
 
 @group(0) @binding(0) var<uniform> now: Step;
 
+// The workgroup's number in a long one-dimensional grid that `folded` of plan.rs lays out in two dimensions.
+fn folded(group: vec3u, groups: vec3u) -> u32 {
+    return group.x + group.y * groups.x;
+}
+
 const NEGLIGIBLE: f32 = -3.0e38;
 // Lifts softmax probabilities into the range of f16 where they are rounded to it.
 const SOFTMAX_SCALE: f32 = 16384.0;

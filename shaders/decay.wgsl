@@ -15,7 +15,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) t: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + t;
+    let at = folded(group, groups) * 256u + t;
     let i = at / dims.H;
     if i >= dims.I || stamps[i] == now.time { return; }
     let next = adam(Adam(w[at], w_m[at], w_v[at]), vec4f());

@@ -12,7 +12,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) t: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + t;
+    let at = folded(group, groups) * 256u + t;
     if at >= dims.N { return; }
     let last = w[at];
     w[at] = mean[at];

@@ -19,7 +19,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_index) t: u32,
 ) {
-    let at = (group.x + group.y * groups.x) * 256u + t;
+    let at = folded(group, groups) * 256u + t;
     let n = at / dims.width;
     if n >= dims.N { return; }
     // Labels of earlier windows wrap around to huge numbers.

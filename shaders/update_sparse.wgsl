@@ -22,7 +22,7 @@ fn main(
     @builtin(num_workgroups) groups: vec3u,
     @builtin(local_invocation_id) id: vec3u,
 ) {
-    let slot = batch[now.f_windows + dims.window] + group.x + group.y * groups.x;
+    let slot = batch[now.f_windows + dims.window] + folded(group, groups);
     let h = group.z * 32u + id.x;
     // The same for the whole workgroup.
     if slot >= batch[now.f_windows + dims.window + 1u] { return; }

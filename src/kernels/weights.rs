@@ -111,6 +111,16 @@ impl<'a> Weights<'a> {
         }
     }
 
+    /// Rows of `stride` numbers as f32, the first `width` of each.
+    pub fn unpadded(self, width: usize, stride: usize) -> Vec<f32> {
+        let mut scratch = Vec::new();
+        let mut unpadded = Vec::with_capacity(self.len() / stride * width);
+        for first in (0..self.len()).step_by(stride) {
+            unpadded.extend_from_slice(&self.widened(first..first + stride, &mut scratch)[..width]);
+        }
+        unpadded
+    }
+
     /// Where they lie and how many f32 would take that room, for prefetches.
     pub fn place(self) -> (*const f32, usize) {
         match self {

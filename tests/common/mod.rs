@@ -4,7 +4,7 @@ use rand::seq::index::sample;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use slidebench::data::{Batch, Inputs, LabelLists};
-use slidebench::engine::{Engine, EngineSettings, find};
+use slidebench::engine::{Engine, EngineError, EngineSettings, find};
 use slidebench::network::{Rows, Shape, Training};
 
 /// A network's shape and how it is fed.
@@ -60,6 +60,14 @@ impl Problem {
     /// # Panics
     /// If there is no such engine or it refuses.
     pub fn engine(&self, name: &str, options: &str, threads: usize) -> Box<dyn Engine> {
+        self.build(name, options, threads).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// The same, or why it refuses.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn build(&self, name: &str, options: &str, threads: usize) -> Result<Box<dyn Engine>, EngineError> {
         let settings = EngineSettings {
             shape: self.shape.clone(),
             training: self.training(),
@@ -70,7 +78,7 @@ impl Problem {
             label_rows: self.label_rows().into(),
         };
         let entry = find(name).unwrap_or_else(|| panic!("no engine {name}"));
-        (entry.build)(&settings).unwrap_or_else(|error| panic!("{name}: {error}"))
+        (entry.build)(&settings)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::engine::exact_top_k::{ExactTopK, transpose};
 use crate::kernels::gemm::Product;
 use crate::kernels::memory::Aligned;
 use crate::kernels::padded;
+use crate::kernels::weights::Weights;
 use crate::network::{Layer, Order, Parameters};
 use crate::threads;
 use rayon::prelude::*;
@@ -76,12 +77,12 @@ impl Average {
         let (first, above) = layers.split_first()?;
         let (output, hidden) = above.split_last().expect("a network has two layers");
         x.resize(batch.len() * first.stride, 0.0);
-        input.sum((&first.weights[..]).into(), &first.bias, batch, x);
+        input.sum(first.weights(), &first.bias, batch, x);
         for layer in hidden {
             layer.relu(batch.len(), x, y);
             std::mem::swap(x, y);
         }
-        Some(exact.run(&output.weights[..], output.stride, &output.bias, x, k))
+        Some(exact.run(output.weights(), output.stride, &output.bias, x, k))
     }
 
     /// The averages; nothing before the first snapshot.
@@ -91,14 +92,14 @@ impl Average {
             inputs: mean.width,
             outputs: mean.bias.len(),
             order: Order::NeuronMajor,
-            weights: mean.unpadded(),
+            weights: mean.weights().unpadded(mean.width, mean.stride),
             bias: mean.bias.clone(),
         });
         let first = Layer {
             inputs: first.weights.len() / first.stride,
             outputs: first.width,
             order: Order::InputMajor,
-            weights: first.unpadded(),
+            weights: first.weights().unpadded(first.width, first.stride),
             bias: first.bias[..first.width].to_vec(),
         };
         Some(Parameters { layers: std::iter::once(first).chain(above).collect() })
@@ -151,8 +152,7 @@ impl Mean {
         }
     }
 
-    /// Without the padding.
-    fn unpadded(&self) -> Vec<f32> {
-        self.weights.chunks_exact(self.stride).flat_map(|row| &row[..self.width]).copied().collect()
+    fn weights(&self) -> Weights<'_> {
+        Weights::F32(&self.weights)
     }
 }

@@ -324,13 +324,7 @@ impl Matrix {
 
     /// The weights in f32, without padding.
     pub fn unpadded(&self) -> Vec<f32> {
-        let mut scratch = Vec::new();
-        let mut unpadded = Vec::with_capacity(self.rows * self.width);
-        for row in 0..self.rows {
-            unpadded
-                .extend_from_slice(&self.weights_of(row..row + 1).widened(0..self.stride, &mut scratch)[..self.width]);
-        }
-        unpadded
+        self.weights().unpadded(self.width, self.stride)
     }
 
     /// Bytes that lie on huge pages; none where it cannot be told.

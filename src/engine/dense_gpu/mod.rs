@@ -308,10 +308,11 @@ impl DenseGpu {
         Counts { samples: self.packer.head.samples, touched: &self.packer.touched }
     }
 
-    fn encode_step(&self, plan: &Plan, snapshot: bool) -> wgpu::CommandBuffer {
+    fn encode_step(&self, plan: &Plan) -> wgpu::CommandBuffer {
         let counts = self.counts();
         let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-        let snapshot = self.average.as_ref().filter(|_| snapshot).map_or(&[][..], |average| &average.take);
+        let snapshot =
+            self.average.as_ref().filter(|_| self.packer.head.snapshot > 0.0).map_or(&[][..], |average| &average.take);
         let phases: [&[&[Dispatch]]; Clock::PASSES] = [
             &[&plan.hidden, plan.sampled.as_ref().unwrap_or(&plan.logits), &plan.softmax],
             &[&plan.backward],
@@ -480,12 +481,11 @@ impl Engine for DenseGpu {
         let head = &mut self.packer.head;
         head.set_adam(self.settings.training.adam_step(self.time + 1));
         head.time = (self.time + 1) as u32;
-        let snapshot = self.average.as_mut().and_then(|average| average.due(self.time + 1));
-        head.snapshot = snapshot.unwrap_or(0.0);
+        head.snapshot = self.average.as_mut().and_then(|average| average.due(self.time + 1)).unwrap_or(0.0);
         head.slot = (self.stats.steps % LOSS_SLOTS as u64) as u32;
         self.stage(batch, 0..samples, true)?;
         let Some((_, plan)) = &self.plan else { return Err(not_loaded()) };
-        let commands = self.encode_step(plan, snapshot.is_some());
+        let commands = self.encode_step(plan);
         self.in_flight.push_back(self.gpu.queue.submit([commands]));
         self.time += 1;
 

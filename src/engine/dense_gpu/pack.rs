@@ -34,6 +34,7 @@ pub(super) struct StepHead {
     p_values: u32,
     label_counts: u32,
     s_labels: u32,
+    /// 0 where the step's weights are no snapshot.
     pub snapshot: f32,
     pad: u32,
 }

@@ -67,6 +67,7 @@ pub struct Options {
     /// What the optimiser remembers of the first layer; `row-wise` goes with `adam`.
     pub input_state: State,
     /// Steps between snapshots of the weights, whose average is evaluated in place of the last ones ([`crate::engine::cpu::Average`]); 0: none.
+    /// Hashed inference, which has tables of the last ones alone, is not measured then.
     pub average: u64,
     /// Steps between two looks at the recall of the active sets, outside the device clock; 0: none.
     pub recall_every: u64,

@@ -103,6 +103,8 @@ pub struct Shared {
     share: Vec<f32>,
     /// The same divided by the sum of the sample's labels' weights.
     target_share: Vec<f32>,
+    /// Of all chunks, by sample.
+    target_sums: Vec<TargetSums>,
     /// One a thread.
     scratch: Vec<Mutex<Scratch>>,
     /// One a group: the gradient of the layer's input, `samples x stride`.
@@ -272,11 +274,12 @@ impl Shared {
 
     /// From the chunks' maxima and sums to the normaliser of each sample; returns the summed loss.
     fn normalise(&mut self) -> f64 {
-        let Self { chunks, inputs, max, sum, log_normaliser, share, target_share, .. } = self;
+        let Self { chunks, inputs, max, sum, log_normaliser, share, target_share, target_sums, .. } = self;
         log_normalisers(max, sum, inputs.samples, log_normaliser);
-        let mut of_targets = vec![TargetSums::default(); inputs.samples];
+        target_sums.clear();
+        target_sums.resize(inputs.samples, TargetSums::default());
         for chunk in chunks {
-            for (sums, more) in of_targets.iter_mut().zip(&chunk.sums) {
+            for (sums, more) in target_sums.iter_mut().zip(&chunk.sums) {
                 sums.weight += more.weight;
                 sums.logit += more.logit;
             }
@@ -284,7 +287,7 @@ impl Shared {
         target_share.clear();
         target_share.resize(inputs.samples, 0.0);
         let mut loss = 0.0;
-        for (sample, sums) in of_targets.iter().enumerate().filter(|(sample, _)| share[*sample] > 0.0) {
+        for (sample, sums) in target_sums.iter().enumerate().filter(|(sample, _)| share[*sample] > 0.0) {
             target_share[sample] = share[sample] / sums.weight;
             loss += f64::from(log_normaliser[sample]) - sums.logit / f64::from(sums.weight);
         }
@@ -502,17 +505,17 @@ impl Chunk {
             row_of[local as usize] = row;
         }
         for same in targets[from..to].chunk_by(|a, b| a.neuron == b.neuron) {
+            let drawn = |target: &Target| draw as f32 / target.labels as f32;
             // That of a neuron outside the set is an earlier chunk's.
             let row = row_of[(same[0].neuron - first) as usize] as usize;
-            let active = self.neurons.get(row) == Some(&same[0].neuron);
-            let (correction, bias) = if active { (corrections[row], self.bias[row]) } else { (0.0, 0.0) };
+            if self.neurons.get(row) != Some(&same[0].neuron) {
+                assert!(same.iter().all(|target| drawn(target) < 1.0), "labels that are not drawn for are active");
+                continue;
+            }
+            let (correction, bias) = (corrections[row], self.bias[row]);
             let otherwise = (-correction).exp();
-            for &Target { sample, labels, .. } in same {
-                let drawn = draw as f32 / labels as f32;
-                if !active {
-                    assert!(drawn < 1.0, "labels that are not drawn for are active");
-                    continue;
-                }
+            for target in same {
+                let (sample, drawn) = (target.sample, drawn(target));
                 let (weight, shift) = if drawn < 1.0 {
                     let weight = 1.0 / (drawn + (1.0 - drawn) * otherwise);
                     (weight, weight.ln())
