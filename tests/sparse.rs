@@ -185,8 +185,8 @@ fn presets_are_the_options_they_name() {
     // Batches of 16: a rehash every 400 steps.
     let slide = "output-rows = \"dense\"\n[hashed]\nfill = \"repeating\"\nfloor = 1000\nfill-below = 1500\n\
                  [hashed.lsh]\nbits = 6\ntables = 50\nrebuild = { every = 400, redraw = 20 }";
-    let best = "shared = true\ncount = 6000\ncount-per-label = 0.45\nlabels = 64\ncorrect = true\nbackward = 300\nproducts = \"bf16\"\n\
-                precision = \"packed\"\ninput-state = \"row-wise\"\naverage = 32";
+    let best = "shared = true\ncount = 4500\ncount-per-label = 0.34\nlabels = 64\ncorrect = true\nbackward = 300\nproducts = \"bf16\"\n\
+                precision = \"packed\"\ninput-state = \"row-wise\"\naverage = 48";
     for (name, preset, other, spelled) in [
         ("lsh-cpu", "preset = \"slide-2020\"", "lsh-cpu", slide.to_string()),
         ("lsh-cpu", "preset = \"slide-2021\"", "lsh-cpu", slide.replace("50\n", "1024\n")),

@@ -16,12 +16,14 @@ pub fn huge_pages_note(huge: Option<usize>, of: u64) -> Option<(String, String)>
     huge.map(|huge| ("huge pages".into(), format!("{} of {} MiB", mib(huge as u64), mib(of))))
 }
 
-/// What the `n`-th snapshot of weights, counted from 1, counts in their average; the others count what it leaves. Polynomial
-/// decay: (η + 1)/(n + η) with η = 3, so that about the last quarter of training is averaged, however long it is, and
-/// nobody need know its end. (Shamir and Zhang, "Stochastic gradient descent for non-smooth optimization", ICML 2013.)
-pub fn snapshot_share(n: u64) -> f32 {
-    const POWER: f32 = 3.0;
-    (POWER + 1.0) / (n as f32 + POWER)
+/// What weights that stood still over the snapshots after the `from`-th up to the `to`-th count in the average of the first
+/// `to`; the average of the first `from` counts what they leave. Polynomial decay: the n-th snapshot alone counts
+/// (η + 1)/(n + η) with η = 3, so that about the last quarter of training is averaged, however long it is, and nobody need
+/// know its end; and Π (n − 1)/(n + 3), what n from `from + 1` to `to` leave, is a quotient of four factors each. (Shamir and
+/// Zhang, "Stochastic gradient descent for non-smooth optimization", ICML 2013.)
+pub fn snapshot_share(from: u32, to: u32) -> f32 {
+    let left: f64 = (0..4).map(|i| f64::from(i + from) / f64::from(i + to)).product();
+    (1.0 - left) as f32
 }
 
 /// What is to be said of an engine that averages its weights after every `every`-th step; of one that does not, nothing.

@@ -83,7 +83,7 @@ impl InputLayer {
     /// `y = relu(x·W + bias)`, `B x stride`, for a step that ends in [`backward`](Self::backward).
     pub fn forward(&mut self, batch: &Batch, y: &mut [f32]) {
         let sparse = matches!(batch.inputs, Inputs::Sparse { .. });
-        if sparse || self.sums.is_some() {
+        if self.gathers(batch) {
             let every_row = self.deferred.is_none() && (self.rows == Rows::Dense || !sparse);
             self.settle_rows(|first, part| {
                 part.gather(batch, first, every_row);
@@ -99,6 +99,27 @@ impl InputLayer {
     pub fn predict(&mut self, batch: &Batch, y: &mut [f32]) {
         self.settle();
         self.sum(self.weights.weights(), &self.bias.b, batch, y);
+    }
+
+    /// Whether a step moves no rows but [`moving_rows`](Self::moving_rows). Rows that owe steps of Adam are moved when they
+    /// take them.
+    pub fn lists_moving_rows(&self) -> bool {
+        self.row_wise.is_some() || self.deferred.is_none()
+    }
+
+    /// After [`forward`](Self::forward), the rows that [`backward`](Self::backward) will move, in parts; none: all.
+    pub fn moving_rows(
+        &self,
+        batch: &Batch,
+    ) -> Option<impl IndexedParallelIterator<Item = impl Iterator<Item = usize> + Clone>> {
+        let Self { parts, part, .. } = self;
+        let parts = self.gathers(batch).then(|| parts.par_iter().enumerate())?;
+        Some(parts.map(move |(index, own)| own.rows.iter().map(move |&row| index * part + row as usize)))
+    }
+
+    /// Whether a step collects the batch's non-zeros.
+    fn gathers(&self, batch: &Batch) -> bool {
+        matches!(batch.inputs, Inputs::Sparse { .. }) || self.sums.is_some()
     }
 
     /// Takes the steps that rows owe.

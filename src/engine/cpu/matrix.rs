@@ -366,7 +366,7 @@ fn padded_rows<T: Pod + Send + Sync>(
 }
 
 /// `rows x stride` zeros, every page touched.
-fn zeros<T: Pod + Send + Sync>(rows: usize, stride: usize, huge: HugePages) -> Result<Buffer<T>, EngineError> {
+pub fn zeros<T: Pod + Send + Sync>(rows: usize, stride: usize, huge: HugePages) -> Result<Buffer<T>, EngineError> {
     let mut buffer = Buffer::zeroed(rows * stride, huge).map_err(|_| EngineError::OutOfMemory {
         what: format!("a matrix of {rows} x {stride}"),
         needs: (size_of::<T>() * rows * stride) as u64,

@@ -20,7 +20,7 @@ mod activations;
 mod layer;
 mod softmax;
 
-use super::common::{cpu_model, huge_pages_note};
+use super::common::{average_note, cpu_model, huge_pages_note};
 use super::cpu::input::Storage;
 use super::cpu::{Average, InputLayer, Precision as StoredAs, State, Update};
 use super::exact_top_k::ExactTopK;
@@ -28,6 +28,7 @@ use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatc
 use crate::data::{Batch, Inputs};
 use crate::kernels::bf16::{Method, TILE, tiled};
 use crate::kernels::kernels;
+use crate::kernels::memory::HugePages;
 use crate::kernels::softmax::row_sums;
 use crate::network::{AdamStep, Parameters, Training};
 use activations::{Activations, Precision};
@@ -140,7 +141,7 @@ pub fn build(settings: &EngineSettings) -> Result<Box<dyn Engine>, EngineError> 
         .map_err(|error| EngineError::Failed(format!("dense-cpu: cannot start threads: {error}")))?;
     Ok(Box::new(DenseCpu {
         training: settings.training.clone(),
-        average: Average::new(options.average),
+        average: Average::default(),
         options,
         pool: Arc::new(pool),
         network: None,
@@ -188,6 +189,11 @@ impl Network {
             softmax: Softmax::default(),
             top_k: ExactTopK::default(),
         })
+    }
+
+    /// Brings the averages of all rows up to date.
+    fn settle_average(&self, average: &mut Average) {
+        average.settle(&self.input, self.layers.iter().map(|layer| &layer.weights));
     }
 
     /// Activations of all hidden layers.
@@ -291,7 +297,7 @@ impl Engine for DenseCpu {
         if self.options.precision != Precision::F32 {
             notes.push(("products".into(), Method::best().name().into()));
         }
-        notes.extend(self.average.note());
+        notes.extend(average_note(self.options.average));
         if let Some(Network { input, layers, .. }) = &self.network {
             let huge = layers
                 .iter()
@@ -320,9 +326,16 @@ impl Engine for DenseCpu {
     }
 
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
-        self.network = None; // give its memory back first
-        self.network = Some(self.pool.install(|| Network::new(initial, &self.training, &self.options))?);
-        self.average = Average::new(self.options.average);
+        // Give their memory back first.
+        (self.network, self.average) = (None, Average::default());
+        let (training, options) = (&self.training, &self.options);
+        let (network, average) = self.pool.install(|| {
+            let network = Network::new(initial, training, options)?;
+            let layers = network.layers.iter().map(|layer| (&layer.weights, &layer.bias));
+            let average = Average::new(options.average, HugePages::Ask, &network.input, layers)?;
+            Ok::<_, EngineError>((network, average))
+        })?;
+        (self.network, self.average) = (Some(network), average);
         self.t = 0;
         self.stats = StepStats::default();
         self.loss_sum = 0.0;
@@ -344,10 +357,10 @@ impl Engine for DenseCpu {
             network.softmax_forward(batch, samples, options.budget())?;
             *loss_sum += network.softmax.loss(batch);
             let forward = start.elapsed();
+            average.moving_input(&network.input, batch);
             let moved_rows = network.backward(batch, samples, step);
-            if average.due(*t) {
-                average.take(&mut network.input, network.layers.iter().map(|layer| (&layer.weights, &layer.bias)));
-            }
+            let layers = network.layers.iter().map(|layer| (&layer.weights, &layer.bias));
+            average.take(*t, &mut network.input, layers, |_| false);
             let total = start.elapsed();
             let (flops, bytes) = network.work(batch, samples, moved_rows);
             stats.steps += 1;
@@ -374,7 +387,11 @@ impl Engine for DenseCpu {
     fn finish(&mut self) -> Result<StepStats, EngineError> {
         let start = Instant::now();
         if let Some(network) = &mut self.network {
-            self.pool.install(|| network.input.settle());
+            let average = &mut self.average;
+            self.pool.install(|| {
+                network.input.settle();
+                network.settle_average(average);
+            });
         }
         let mut stats = std::mem::take(&mut self.stats);
         stats.device_time += start.elapsed();
@@ -391,6 +408,7 @@ impl Engine for DenseCpu {
             return Ok(TopK { k: k.min(network.layers.last().expect("an output layer").outputs()), ..TopK::default() });
         }
         Ok(pool.install(|| {
+            network.settle_average(average);
             if let Some(best) = average.predict(&network.input, &mut network.top_k, batch, k) {
                 return best;
             }
@@ -402,10 +420,11 @@ impl Engine for DenseCpu {
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
-        if let Some(average) = self.average.parameters() {
+        let (network, average) = (loaded(&mut self.network)?, &mut self.average);
+        self.pool.install(|| network.settle_average(average));
+        if let Some(average) = average.parameters() {
             return Ok(average);
         }
-        let network = loaded(&mut self.network)?;
         let first = std::iter::once(self.pool.install(|| network.input.layer()));
         Ok(Parameters { layers: first.chain(network.layers.iter().map(NeuronLayer::to_layer)).collect() })
     }

@@ -11,7 +11,7 @@ use crate::engine::common::snapshot_share;
 pub(super) struct Average {
     /// Steps from snapshot to snapshot.
     every: u64,
-    snapshots: u64,
+    snapshots: u32,
     /// Takes a snapshot, one dispatch a buffer.
     pub take: Vec<Dispatch>,
     exchange: Vec<Dispatch>,
@@ -46,7 +46,7 @@ impl Average {
     pub fn due(&mut self, step: u64) -> Option<f32> {
         step.is_multiple_of(self.every).then(|| {
             self.snapshots += 1;
-            snapshot_share(self.snapshots)
+            snapshot_share(self.snapshots - 1, self.snapshots)
         })
     }
 

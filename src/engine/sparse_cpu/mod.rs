@@ -22,7 +22,7 @@ use self::recall::Recall;
 use self::shared::{Products, Shared};
 use self::targets::Targets;
 use self::thinning::Thinning;
-use super::common::huge_pages_note;
+use super::common::{average_note, huge_pages_note};
 use super::cpu::{Average, InputLayer, Matrix, Sums, Update};
 use super::exact_top_k::ExactTopK;
 use super::{
@@ -124,7 +124,7 @@ impl SparseCpu {
         let recall = Recall::new(options.recall_every, options.recall_at);
         Ok(Self {
             recall,
-            average: Average::new(options.average),
+            average: Average::default(),
             name,
             settings: settings.clone(),
             options,
@@ -149,11 +149,12 @@ impl SparseCpu {
             momentum: self.options.momentum,
         };
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
-        let loss = net.train(batch, step, &update, &mut self.recall, &mut self.totals.stats.phases);
+        let (average, phases) = (&mut self.average, &mut self.totals.stats.phases);
+        let loss = net.train(batch, step, &update, average, &mut self.recall, phases);
         self.step += 1;
-        if self.average.due(self.step) {
-            self.average.take(&mut net.input, net.layers.iter().map(|layer| (&layer.weights, &layer.bias)));
-        }
+        let lists_last = net.shared.is_some() && !net.dense_rows;
+        let (last, layers) = (net.layers.len() - 1, net.layers.iter().map(|layer| (&layer.weights, &layer.bias)));
+        average.take(self.step, &mut net.input, layers, |layer| layer == last && lists_last);
         self.totals.add(net, batch, loss, started.elapsed().saturating_sub(self.recall.take_time()));
         Ok(())
     }
@@ -267,7 +268,15 @@ impl Net {
     }
 
     /// One optimiser step; returns the summed loss.
-    fn train(&mut self, batch: &Batch, step: u64, update: &Update, recall: &mut Recall, phases: &mut Phases) -> f64 {
+    fn train(
+        &mut self,
+        batch: &Batch,
+        step: u64,
+        update: &Update,
+        average: &mut Average,
+        recall: &mut Recall,
+        phases: &mut Phases,
+    ) -> f64 {
         // Sorting the labels keeps one thread busy, the first layer the others.
         let (mut targets, mut shared) = (std::mem::take(&mut self.targets), self.shared.take());
         rayon::join(
@@ -297,12 +306,17 @@ impl Net {
             }
             self.layers[last].softmax_gradient(batch.len(), self.targets.list(), self.selections[last].corrections())
         };
-        self.backward(batch, update, phases);
+        self.backward(batch, update, average, phases);
         loss
     }
 
+    /// Brings the averages of all rows up to date.
+    fn settle_average(&mut self, average: &mut Average) {
+        average.settle(&self.input, self.layers.iter().map(|layer| &layer.weights));
+    }
+
     /// Backward pass and updates; the gradients of the output layer's logits are at hand.
-    fn backward(&mut self, batch: &Batch, step: &Update, phases: &mut Phases) {
+    fn backward(&mut self, batch: &Batch, step: &Update, average: &mut Average, phases: &mut Phases) {
         let mut clock = PhaseClock::new(phases);
         let last = self.layers.len() - 1;
         for index in (0..=last).rev() {
@@ -315,6 +329,7 @@ impl Net {
             self.dx[index].resize(self.x[index].len(), 0.0);
             match &mut self.shared {
                 Some((selection, shared)) if index == last => {
+                    average.moving(last, &layer.weights, &selection.neurons);
                     shared.update(&mut layer.weights, &mut layer.bias, &mut self.dx[index], step);
                     if self.dense_rows {
                         layer.update_others(&selection.neurons, queries, step);
@@ -327,6 +342,7 @@ impl Net {
             // Without a branch: it could not be foreseen.
             *dx = if *x > 0.0 { *dx } else { 0.0 };
         }
+        average.moving_input(&self.input, batch);
         self.touched = self.input.backward(batch, &self.dx[0], step);
         clock.lap(Phase::Backward);
     }
@@ -338,7 +354,7 @@ impl Engine for SparseCpu {
         if let Some(selection) = self.net.as_ref().and_then(|net| net.selections.last()) {
             notes.extend(selection.notes());
         }
-        notes.extend(self.average.note());
+        notes.extend(average_note(self.options.average));
         if let Some(net) = &self.net {
             let matrices = || std::iter::once(&net.input.weights).chain(net.layers.iter().map(|layer| &layer.weights));
             let huge = matrices().map(Matrix::huge_bytes).sum::<Option<usize>>();
@@ -366,7 +382,7 @@ impl Engine for SparseCpu {
 
     fn load(&mut self, initial: &Parameters) -> Result<(), EngineError> {
         let (settings, options) = (&self.settings, &self.options);
-        let net = self.pool.install(|| {
+        let (net, average) = self.pool.install(|| {
             let mut net = Net::new(settings, options, initial)?;
             for (layer, selection) in net.layers.iter().zip(&mut net.selections) {
                 selection.prepare(0, layer.neurons());
@@ -374,10 +390,12 @@ impl Engine for SparseCpu {
             if let Some((selection, _)) = &mut net.shared {
                 selection.prepare(0, net.layers.last().expect("an output layer").neurons());
             }
-            Ok::<_, EngineError>(net)
+            let layers = net.layers.iter().map(|layer| (&layer.weights, &layer.bias));
+            let average = Average::new(options.average, options.huge_pages, &net.input, layers)?;
+            Ok::<_, EngineError>((net, average))
         })?;
         self.net = Some(net);
-        self.average = Average::new(self.options.average);
+        self.average = average;
         self.step = 0;
         self.totals = Totals::default();
         self.recall.take();
@@ -402,7 +420,11 @@ impl Engine for SparseCpu {
     fn finish(&mut self) -> Result<StepStats, EngineError> {
         let started = Instant::now();
         if let Some(net) = &mut self.net {
-            self.pool.install(|| net.input.settle());
+            let average = &mut self.average;
+            self.pool.install(|| {
+                net.input.settle();
+                net.settle_average(average);
+            });
         }
         self.totals.stats.device_time += started.elapsed();
         self.totals.stats.phases[Phase::Backward as usize] += started.elapsed();
@@ -418,6 +440,7 @@ impl Engine for SparseCpu {
         let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let (exact, average) = (&mut self.exact, &mut self.average);
         Ok(self.pool.install(|| {
+            net.settle_average(average);
             if let Some(best) = average.predict(&net.input, exact, batch, k) {
                 return best;
             }
@@ -450,10 +473,11 @@ impl Engine for SparseCpu {
     }
 
     fn parameters(&mut self) -> Result<Parameters, EngineError> {
-        if let Some(average) = self.average.parameters() {
+        let (net, average) = (self.net.as_mut().ok_or_else(no_parameters)?, &mut self.average);
+        self.pool.install(|| net.settle_average(average));
+        if let Some(average) = average.parameters() {
             return Ok(average);
         }
-        let net = self.net.as_mut().ok_or_else(no_parameters)?;
         let mut layers = vec![self.pool.install(|| net.input.layer())];
         layers.extend(net.layers.iter().map(|layer| network::Layer {
             inputs: layer.weights.width,

@@ -32,10 +32,10 @@
 //! # `best`: what reaches a given P@1 soonest
 //!
 //! No hashing: one set for the whole batch, of labels and uniform negatives. Of labels, each sample draws at most 64 of its
-//! own; the negatives are 0.45 for each distinct label that the batch's samples have, 6,000 at most. With logits corrected
+//! own; the negatives are 0.34 for each distinct label that the batch's samples have, 4,500 at most. With logits corrected
 //! for the probability of being in the set; a backward pass over about 300 neurons a sample; products, weights and Adam's
 //! moments in bf16; of the first layer one second moment a row and no first one. Evaluated is the average of the weights
-//! after every 32nd step, in which the noise of drawing cancels.
+//! after every 48th step, in which the noise of drawing cancels.
 
 use super::options::Output;
 use serde::Deserialize;
@@ -108,15 +108,15 @@ impl Preset {
             Self::Slide2021 => slide(1024),
             Self::Best => r#"
                 shared = true
-                count = 6000
-                count-per-label = 0.45
+                count = 4500
+                count-per-label = 0.34
                 labels = 64
                 correct = true
                 backward = 300
                 products = "bf16"
                 precision = "packed"
                 input-state = "row-wise"
-                average = 32
+                average = 48
                 "#
             .into(),
         };
