@@ -67,12 +67,19 @@ fn groups(chunks: usize) -> Vec<Range<usize>> {
     groups
 }
 
-/// Runs the tasks in rising order, each on the thread that is free first.
-fn in_turn(tasks: usize, run: impl Fn(usize) + Sync) {
-    let next = AtomicUsize::new(0);
-    threads::for_each((0..rayon::current_num_threads()).into_par_iter().with_max_len(1), |_| {
-        while let Some(task) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&task| task < tasks) {
-            run(task);
+/// Runs the tasks of a pass over so many chunks; `first` tells the first task from a chunk on. Every thread begins with a
+/// stretch of its own, which is about the same rows in every pass of every step, so that it finds them in its caches; then
+/// it helps the others with theirs.
+fn in_stretches(chunks: usize, first: impl Fn(usize) -> usize, run: impl Fn(usize) + Sync) {
+    let threads = rayon::current_num_threads();
+    let cut = |thread| first(chunks * thread / threads);
+    let stretches: Vec<_> = (0..threads).map(|t| (AtomicUsize::new(cut(t)), cut(t + 1))).collect();
+    threads::for_each((0..threads).into_par_iter().with_max_len(1), |_| {
+        let own = rayon::current_thread_index().expect("inside the engine's pool");
+        for (next, end) in (0..threads).map(|turn| &stretches[(own + turn) % threads]) {
+            while let Some(task) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|task| task < end) {
+                run(task);
+            }
         }
     });
 }
@@ -245,13 +252,16 @@ impl Shared {
         max.resize(count * samples, 0.0);
         sum.resize(count * samples, 0.0);
         let (inputs, scratch) = (&*inputs, &*scratch);
-        let tasks = chunks
-            .par_iter_mut()
-            .zip(active.par_chunks(rows).zip(corrections.par_chunks(rows)))
-            .zip(max.par_chunks_mut(samples).zip(sum.par_chunks_mut(samples)));
-        threads::for_each(tasks, |((chunk, (neurons, corrections)), (max, sum))| {
-            let Scratch { rows, z, row_of, .. } = &mut *of_thread(scratch);
-            chunk.take(neurons, weights, bias, corrections, rows, products);
+        let (chunks, max, sum) = (Shards::new(chunks), Shards::new(max), Shards::new(sum));
+        let run = |index| {
+            let own = index * samples..(index + 1) * samples;
+            // SAFETY: every chunk is run once.
+            let (chunk, max, sum) =
+                unsafe { (&mut chunks.take(index..index + 1)[0], max.take(own.clone()), sum.take(own)) };
+            let of_chunk = index * rows..active.len().min((index + 1) * rows);
+            let (neurons, corrections) = (&active[of_chunk.clone()], &corrections[of_chunk]);
+            let Scratch { rows: gathered, z, row_of, .. } = &mut *of_thread(scratch);
+            chunk.take(neurons, weights, bias, corrections, gathered, products);
             if products == Products::F32 {
                 std::mem::swap(z, &mut chunk.kept);
             }
@@ -268,7 +278,8 @@ impl Shared {
                     exp_rows(logits, samples, bias, max, sum, &mut chunk.kept_pairs);
                 }
             }
-        });
+        };
+        in_stretches(count, |chunk| chunk, run);
         self.normalise()
     }
 
@@ -304,7 +315,8 @@ impl Shared {
         let bias = [&mut bias.b, &mut bias.m, &mut bias.v].map(|values| Shards::new(values));
         let sums = Shards::new(&mut partials);
         let this = &*self;
-        in_turn(groups.len(), |group| {
+        let first = |chunk| groups.partition_point(|group| group.start < chunk);
+        in_stretches(this.chunks.len(), first, |group| {
             let scratch = &mut *of_thread(&this.scratch);
             // SAFETY: every group is run once, and has sums of its own.
             let dx = unsafe { sums.take(group * samples * stride..(group + 1) * samples * stride) };
