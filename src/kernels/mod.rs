@@ -157,10 +157,11 @@ pub fn all_supported() -> Vec<&'static Kernels> {
     {
         use std::arch::is_x86_feature_detected as has;
         if has!("avx2") && has!("fma") {
+            let near = x86::is_amd();
             if has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-                sets.push(&x86::avx512::KERNELS);
+                sets.push(if near { &x86::avx512::near::KERNELS } else { &x86::avx512::KERNELS });
             }
-            sets.push(&x86::avx2::KERNELS);
+            sets.push(if near { &x86::avx2::near::KERNELS } else { &x86::avx2::KERNELS });
         }
     }
     sets.push(&portable::KERNELS);

@@ -22,7 +22,7 @@ const ROWS: usize = 1 << 21;
 /// Rows visited between two looks at the clock.
 const VISIT: usize = 8192;
 /// Prefetch distances tried for random rows; the best counts.
-pub const AHEAD: [usize; 3] = [0, 32, 64];
+pub const AHEAD: [usize; 4] = [0, 16, 32, 64];
 
 /// Probes of one kernel set.
 #[derive(Clone, Copy)]

@@ -8,6 +8,15 @@ use std::arch::x86_64::*;
 
 kernel_set!("avx2", "avx2,fma", __m256);
 
+/// The same for a CPU on which rows are better prefetched into the first-level cache.
+pub(in crate::kernels) mod near {
+    use super::super::{kernel_set, near::Near};
+    use half::bf16;
+    use std::arch::x86_64::__m256;
+
+    kernel_set!("avx2", "avx2,fma", Near<__m256>);
+}
+
 /// All bits set in the first `n < 8` lanes.
 #[inline(always)]
 unsafe fn first(n: usize) -> __m256i {

@@ -8,6 +8,15 @@ use std::arch::x86_64::*;
 
 kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", __m512);
 
+/// The same for a CPU on which rows are better prefetched into the first-level cache.
+pub(in crate::kernels) mod near {
+    use super::super::{kernel_set, near::Near};
+    use half::bf16;
+    use std::arch::x86_64::__m512;
+
+    kernel_set!("avx512", "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", Near<__m512>);
+}
+
 /// A mask of the first `n < 16` lanes.
 #[inline(always)]
 fn first(n: usize) -> __mmask16 {

@@ -15,6 +15,7 @@ mod adam;
 mod arrays;
 pub(super) mod avx2;
 pub(super) mod avx512;
+mod near;
 mod probes;
 mod row_wise;
 mod rows;
@@ -24,10 +25,16 @@ pub(super) mod vector;
 
 pub(super) use avx512::bf16_dot;
 
+/// Whether AMD made this CPU: see [`vector::prefetch_near`].
+pub(super) fn is_amd() -> bool {
+    let maker = std::arch::x86_64::__cpuid(0);
+    [maker.ebx, maker.edx, maker.ecx].map(u32::to_le_bytes).as_flattened() == b"AuthenticAMD"
+}
+
 /// Compiles the kernels for one set of target features.
 macro_rules! kernel_set {
     ($name:literal, $features:literal, $V:ty) => {
-        use super::{arrays, probes, rows, updates};
+        use crate::kernels::x86::{arrays, probes, rows, updates};
         use crate::kernels::packed::{PackedKernels, PackedRows};
         use crate::kernels::roofline::Probes;
         use crate::kernels::row_wise::{RowWiseKernels, RowWiseRows};

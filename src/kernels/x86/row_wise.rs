@@ -5,7 +5,7 @@
 use super::rows::{Visit, unrolled};
 use super::storage::{Element, prefetch_vector};
 use super::updates::{Form, Moves, Rows};
-use super::vector::{Vector, prefetch};
+use super::vector::Vector;
 use crate::kernels::row_wise::{RowWiseRows, rate};
 use crate::kernels::weights::Weight;
 use crate::network::AdamStep;
@@ -40,7 +40,7 @@ impl<V: Vector, W: Weight + Element> RowWise<'_, V, W> {
     #[inline(always)]
     unsafe fn rate(&mut self, visit: Visit, squares: f32) -> V {
         let v = self.rows.v.as_mut_ptr();
-        prefetch(v.wrapping_add(visit.next / self.width).cast());
+        prefetch_vector::<V, f32>(v.wrapping_add(visit.next / self.width), 0);
         V::splat(-rate(&mut *v.add(visit.row / self.width), squares, self.rows.columns, self.step))
     }
 

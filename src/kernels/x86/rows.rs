@@ -6,13 +6,14 @@
 #![allow(unsafe_op_in_unsafe_fn)]
 
 use super::storage::{Element, prefetch_vector};
-use super::vector::{AHEAD_BYTES, Vector};
+use super::vector::{FAR_BYTES, NEAR_BYTES, Vector};
 use crate::kernels::{Pairs, check};
 
 /// Rows prefetched ahead, where a row is `width` times `bytes`.
 #[inline(always)]
-pub(super) fn rows_ahead(width: usize, bytes: usize) -> usize {
-    (AHEAD_BYTES / (width * bytes)).max(4)
+pub(super) fn rows_ahead<V: Vector>(width: usize, bytes: usize) -> usize {
+    let ahead = if V::NEAR { NEAR_BYTES } else { FAR_BYTES };
+    (ahead / (width * bytes)).max(4)
 }
 
 /// A row's visit: its place in the list, where it starts, and where the row starts that is prefetched meanwhile.
@@ -49,7 +50,7 @@ pub(super) fn ask_first<V: Vector>(rows: &[u32], ahead: usize, width: usize, pre
 /// Visits the rows of a table, prefetched from the first on.
 #[inline(always)]
 fn visits<V: Vector, W: Element>(w: *const W, rows: &[u32], width: usize) -> impl Iterator<Item = Visit> {
-    let ahead = rows_ahead(width, size_of::<W>());
+    let ahead = rows_ahead::<V>(width, size_of::<W>());
     ask_first::<V>(rows, ahead, width, |at, j| prefetch_vector::<V, W>(w.wrapping_add(at), j));
     with_next(rows, ahead, width)
 }

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::vector::{Vector, prefetch};
+use super::vector::{Vector, prefetch, prefetch_near};
 use crate::kernels::packed::PackedRows;
 use crate::kernels::weights::{Bf16Rows, Weight};
 use crate::kernels::{AdamRows, portable};
@@ -14,7 +14,8 @@ use half::bf16;
 #[inline(always)]
 pub(super) fn prefetch_vector<V: Vector, T>(at: *const T, vector: usize) {
     if (vector * V::LANES * size_of::<T>()).is_multiple_of(64) {
-        prefetch(at.wrapping_add(vector * V::LANES).cast());
+        let at = at.wrapping_add(vector * V::LANES).cast();
+        if V::NEAR { prefetch_near(at) } else { prefetch(at) }
     }
 }
 

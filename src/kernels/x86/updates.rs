@@ -93,7 +93,7 @@ pub(super) struct Form {
 unsafe fn update<V: Vector, R: Rows>(state: R, gradients: impl Gradients, width: usize, rows: &[u32], step: AdamStep) {
     let mut noise = state.seed();
     let mut moves = state.moves::<V>(width, step);
-    let ahead = rows_ahead(width, R::BYTES);
+    let ahead = rows_ahead::<V>(width, R::BYTES);
     ask_first::<V>(rows, ahead, width, |at, vector| moves.prefetch(at, vector));
     if V::BLOCK == WHOLE && width == WHOLE * V::LANES {
         for visit in with_next(rows, ahead, WHOLE * V::LANES) {
