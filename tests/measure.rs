@@ -1,5 +1,7 @@
 //! Measurements of parts at tiny size, through the public face of `slidebench::measure`.
 
+use slidebench::kernels::all_supported;
+use slidebench::measure::row_kernels::{CALL, ROW_KERNELS, Tables};
 use slidebench::measure::{Bench, Error, REGISTRY, run};
 use slidebench::record::Observation;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -232,6 +234,31 @@ fn kernels_are_timed_on_pages_of_both_kinds() {
         let touched = seen.value("first touch, small pages", "page faults");
         assert!(touched >= (3 * 20_000 * 64 * 4 / 4096) as f64, "every page once: {touched}");
     }
+}
+
+#[test]
+fn row_kernels_stand_beside_a_probe_of_the_same_rows() {
+    let seen = Seen::of("row-kernels", "rows = 40960", 1);
+    for kernel in &ROW_KERNELS {
+        for set in all_supported() {
+            let value = |quantity| seen.value(&format!("{}, {}", kernel.name, set.name), quantity);
+            let (rate, probe) = (value("bandwidth"), value("bandwidth of the probe"));
+            assert!(rate > 0.0 && rate.is_finite() && probe > 0.0 && probe.is_finite(), "{rate} {probe}");
+            assert!((value("share of the probe's") * probe / rate / 100.0 - 1.0).abs() < 1e-9);
+        }
+    }
+    assert_eq!(seen.cases().len(), usize::from(cfg!(target_os = "linux")) + ROW_KERNELS.len() * all_supported().len());
+}
+
+/// A call lists each row once, and calls share none: what a call finds in a cache, another did not leave there.
+#[test]
+fn calls_of_row_kernels_are_on_rows_of_their_own() {
+    let tables = Tables::new(3 * CALL + 1).unwrap();
+    let mut rows: Vec<u32> = (0..tables.calls()).flat_map(|call| tables.rows(call)).copied().collect();
+    assert_eq!((tables.calls(), rows.len()), (3, 3 * CALL));
+    rows.sort_unstable();
+    rows.dedup();
+    assert_eq!(rows.len(), 3 * CALL);
 }
 
 /// Labels of the synthetic set say nothing of how often they occur, but a row with many labels has a low one sooner: the

@@ -7,6 +7,7 @@ pub const CATALOGUE: &[(&str, &str)] = &[
     ("default.toml", include_str!("../../benches/experiments/default.toml")),
     ("arxiv-authors.toml", include_str!("../../benches/experiments/arxiv-authors.toml")),
     ("amazon-step.toml", include_str!("../../benches/experiments/amazon-step.toml")),
+    ("row-kernels.toml", include_str!("../../benches/experiments/row-kernels.toml")),
     ("drawn-labels.toml", include_str!("../../benches/experiments/drawn-labels.toml")),
     ("thinned-gradients.toml", include_str!("../../benches/experiments/thinned-gradients.toml")),
     ("hashed-and-random.toml", include_str!("../../benches/experiments/hashed-and-random.toml")),

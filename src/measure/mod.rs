@@ -26,6 +26,7 @@ mod linear_tree;
 mod packing;
 mod projections;
 mod retrieved;
+pub mod row_kernels;
 mod selection;
 mod strategies;
 mod table_one;
@@ -103,6 +104,7 @@ pub const REGISTRY: &[Entry] = &[
     },
     Entry { name: "table-one", summary: "Statistics of data sets beside the published ones.", run: table_one::run },
     Entry { name: "huge-pages", summary: "Row kernels over a table on small and on huge pages.", run: huge_pages::run },
+    Entry { name: "row-kernels", summary: "Row kernels against the bandwidth of random rows.", run: row_kernels::run },
     Entry {
         name: "evaluation",
         summary: "P@1 on the first rows of a sorted test file, on a sample, on everything.",
