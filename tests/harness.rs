@@ -1,7 +1,7 @@
 //! The harness, watched through scripted engines and a clock that moves only when an engine works.
 
 use slidebench::data::{Batch, Csr, Dataset, Features, LabelLists, Split};
-use slidebench::engine::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, StepStats, TopK};
+use slidebench::engine::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, StepStats, TopK};
 use slidebench::experiment::{Experiment, Scale, parse};
 use slidebench::harness::{Clock, Event, Harness, Observer, Options, Silent, Tally};
 use slidebench::network::Parameters;
@@ -51,6 +51,8 @@ struct Script {
     /// Answers rightly only with this learning rate.
     right_rate: Option<f32>,
     hashed: bool,
+    /// Asks for the next batch before it takes the step on the last.
+    ahead: bool,
 }
 
 /// What engines saw.
@@ -113,6 +115,22 @@ impl Engine for Scripted {
         self.pending.flops += 100.0;
         self.pending.loss = if at(self.script.nan_at) { f64::NAN } else { 1.0 / self.step as f64 };
         self.seen.borrow_mut().batches.entry(self.name.clone()).or_default().push(features(batch));
+        Ok(())
+    }
+
+    fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
+        let mut other = Batch::default();
+        let mut more = next(batch);
+        while more {
+            if self.script.ahead {
+                more = next(&mut other);
+            }
+            self.step(batch)?;
+            if !self.script.ahead {
+                more = next(&mut other);
+            }
+            std::mem::swap(batch, &mut other);
+        }
         Ok(())
     }
 
@@ -293,6 +311,17 @@ fn every_engine_gets_the_same_bytes_and_the_same_order() {
         assert!(sorted.into_iter().eq(0..50), "an epoch shows every row once");
     }
     assert_ne!(epoch(0..7), epoch(7..14), "epochs differ in order");
+}
+
+#[test]
+fn an_engine_may_ask_for_the_next_batch_before_a_step_has_ended() {
+    let mut desk = Desk::with("first", Script { ahead: true, ..Script::default() });
+    let (rows, _) = desk.run(TOML);
+    let counted = |engine| of(&rows, engine).iter().map(|row| (row.step, row.samples)).collect::<Vec<_>>();
+    assert_eq!(counted("first"), [(0, 0), (3, 24), (6, 48), (9, 66), (12, 90), (14, 100), (14, 100)]);
+    assert_eq!(counted("first"), counted("second"));
+    let seen = desk.seen.borrow();
+    assert_eq!(seen.batches["first"], seen.batches["second"]);
 }
 
 #[test]

@@ -136,7 +136,7 @@ pub trait Engine {
     fn step(&mut self, batch: &Batch) -> Result<(), EngineError>;
     /// A step on every batch that `next` puts into `batch`, until it returns false. Engines that compute on threads of their
     /// own take all of them on one of those: else each begins and ends with one thread waking another, which takes the
-    /// tenth part of a millisecond.
+    /// tenth part of a millisecond. They may ask for the next batch while a step is under way.
     fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
         while next(batch) {
             self.step(batch)?;

@@ -142,23 +142,24 @@ impl Trial<'_, '_> {
             let pause = schedule.after(self.row.step).min(last);
             let mut told = watch.wall();
             watch.start();
-            let (row, harness, mut under_way) = (&mut self.row, &mut *self.harness, false);
+            let (row, harness, mut under_way) = (&mut self.row, &mut *self.harness, None);
             let (observer, interrupt) = (&mut *harness.observer, harness.interrupt);
             engine.steps(&mut batch, &mut |batch| {
                 let wall = watch.wall();
-                if under_way {
+                if let Some(samples) = under_way {
                     row.step += 1;
-                    row.samples += batch.len() as u64;
+                    row.samples += samples;
                     if wall >= told + TELL {
                         told = wall;
                         observer.observe(progress(row, plan.rows.len(), wall, last, seconds));
                     }
                 }
-                under_way = row.step < pause && wall < seconds && !interrupt.load(Ordering::Relaxed);
-                if under_way {
+                let more = row.step < pause && wall < seconds && !interrupt.load(Ordering::Relaxed);
+                under_way = more.then(|| {
                     batches.fill(batch);
-                }
-                under_way
+                    batch.len() as u64
+                });
+                more
             })?;
             let stats = engine.finish()?;
             watch.stop();

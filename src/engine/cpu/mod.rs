@@ -1,5 +1,6 @@
 //! What the CPU engines share: the first layer, weight matrices with their optimiser state, and the optimisers.
 
+mod ahead;
 mod average;
 pub mod deferred;
 mod entries;
@@ -9,6 +10,7 @@ mod normaliser;
 pub mod optimiser;
 pub mod sums;
 
+pub use ahead::each_step;
 pub use average::Average;
 pub use input::InputLayer;
 pub use matrix::{Bias, Matrix, Precision, State};

@@ -22,7 +22,7 @@ mod softmax;
 
 use super::common::{average_note, cpu_model, huge_pages_note};
 use super::cpu::input::Storage;
-use super::cpu::{Average, InputLayer, Precision as StoredAs, State, Update};
+use super::cpu::{Average, InputLayer, Precision as StoredAs, State, Update, each_step};
 use super::exact_top_k::ExactTopK;
 use super::{Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, Phase, StepStats, TopK};
 use crate::data::{Batch, Inputs};
@@ -376,12 +376,7 @@ impl Engine for DenseCpu {
 
     fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
         let pool = Arc::clone(&self.pool);
-        pool.install(|| {
-            while next(batch) {
-                self.step(batch)?;
-            }
-            Ok(())
-        })
+        pool.install(|| each_step(batch, next, |batch| self.step(batch)))
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {

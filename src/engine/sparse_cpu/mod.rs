@@ -23,7 +23,7 @@ use self::shared::{Products, Shared};
 use self::targets::Targets;
 use self::thinning::Thinning;
 use super::common::{average_note, huge_pages_note};
-use super::cpu::{Average, InputLayer, Matrix, Sums, Update};
+use super::cpu::{Average, InputLayer, Matrix, Sums, Update, each_step};
 use super::exact_top_k::ExactTopK;
 use super::{
     ActiveStats, Engine, EngineError, EngineInfo, EngineSettings, MemoryUse, NextBatch, Phase, StepStats, TopK,
@@ -409,12 +409,7 @@ impl Engine for SparseCpu {
 
     fn steps(&mut self, batch: &mut Batch, next: NextBatch<'_>) -> Result<(), EngineError> {
         let pool = Arc::clone(&self.pool);
-        awake(&pool, || {
-            while next(batch) {
-                self.train(batch)?;
-            }
-            Ok(())
-        })
+        awake(&pool, || each_step(batch, next, |batch| self.train(batch)))
     }
 
     fn finish(&mut self) -> Result<StepStats, EngineError> {

@@ -286,15 +286,19 @@ impl Shared {
     /// From the chunks' maxima and sums to the normaliser of each sample; returns the summed loss.
     fn normalise(&mut self) -> f64 {
         let Self { chunks, inputs, max, sum, log_normaliser, share, target_share, target_sums, .. } = self;
-        log_normalisers(max, sum, inputs.samples, log_normaliser);
-        target_sums.clear();
-        target_sums.resize(inputs.samples, TargetSums::default());
-        for chunk in chunks {
-            for (sums, more) in target_sums.iter_mut().zip(&chunk.sums) {
-                sums.weight += more.weight;
-                sums.logit += more.logit;
-            }
-        }
+        rayon::join(
+            || log_normalisers(max, sum, inputs.samples, log_normaliser),
+            || {
+                target_sums.clear();
+                target_sums.resize(inputs.samples, TargetSums::default());
+                for chunk in chunks {
+                    for (sums, more) in target_sums.iter_mut().zip(&chunk.sums) {
+                        sums.weight += more.weight;
+                        sums.logit += more.logit;
+                    }
+                }
+            },
+        );
         target_share.clear();
         target_share.resize(inputs.samples, 0.0);
         let mut loss = 0.0;
@@ -420,14 +424,24 @@ impl Inputs {
         self.rows.clear();
         self.rows.extend_from_slice(x);
         self.rows.resize(samples * stride, 0.0);
-        self.columns.resize(samples * stride, 0.0);
-        transpose(&self.rows, stride, samples, &mut self.columns, samples);
-        if products == Products::Bf16 {
-            self.packed_columns.resize(stride / 2 * samples, 0);
-            pack_pairs(&self.columns, samples, Parts::One, &mut self.packed_columns);
-            self.packed_rows.resize(samples / 2 * stride, 0);
-            pack_pairs(&self.rows, stride, Parts::One, &mut self.packed_rows);
-        }
+        let Self { rows, columns, packed_rows, packed_columns, .. } = self;
+        let bf16 = products == Products::Bf16;
+        rayon::join(
+            || {
+                columns.resize(samples * stride, 0.0);
+                transpose(rows, stride, samples, columns, samples);
+                if bf16 {
+                    packed_columns.resize(stride / 2 * samples, 0);
+                    pack_pairs(columns, samples, Parts::One, packed_columns);
+                }
+            },
+            || {
+                if bf16 {
+                    packed_rows.resize(samples / 2 * stride, 0);
+                    pack_pairs(rows, stride, Parts::One, packed_rows);
+                }
+            },
+        );
     }
 }
 

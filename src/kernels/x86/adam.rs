@@ -2,7 +2,7 @@
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::rows::{Visit, unrolled};
+use super::rows::{Visit, store_block, unrolled};
 use super::storage::{AdamState, State};
 use super::updates::{Form, Moves, Rows};
 use super::vector::Vector;
@@ -43,13 +43,13 @@ impl<V: Vector> Adam<V> {
     }
 
     /// The new (w, m, v), by as few instructions as can be: what a core has read ahead is bounded by their number. So the
-    /// square root and the division are the exact ones; estimates take more.
+    /// square root and the division are the exact ones unless they may be `ROUGH`; estimates that good take more.
     #[inline(always)]
-    pub(super) unsafe fn apply(&self, w: V, m: V, v: V, shifted: V) -> (V, V, V) {
+    pub(super) unsafe fn apply<const ROUGH: bool>(&self, w: V, m: V, v: V, shifted: V) -> (V, V, V) {
         let v = self.rest2.mul(shifted).mul_add(shifted, self.beta2.mul(v));
         let m = self.beta1.mul_add(m, shifted).sub(self.shift);
-        let w = self.rate.mul_add(m.div(v.sqrt().add(self.epsilon)), w);
-        (w, m, v)
+        let ratio = if ROUGH { m.over_root_about(v, self.epsilon) } else { m.div(v.sqrt().add(self.epsilon)) };
+        (self.rate.mul_add(ratio, w), m, v)
     }
 }
 
@@ -89,13 +89,20 @@ impl<V: Vector, S: State> Moves<V, S::Weight> for ByAdam<V, S> {
     #[inline(always)]
     unsafe fn block<const N: usize>(&mut self, visit: Visit, at: usize, w: [V; N], gradient: [V; N], noise: u32) {
         let [state, ahead] = [visit.row, visit.next].map(|row| self.state.wrapping_add(row + at).in_registers());
+        let mut moved = w;
         unrolled!(N, |j| {
             ahead.prefetch::<V>(j);
-            let state = state.wrapping_add(j * V::LANES);
+            let (state, w) = (state.wrapping_add(j * V::LANES), w[j]);
             let (m, v) = state.moments();
-            let (w, m, v) = self.adam.apply(w[j], m, v, gradient[j]);
-            state.store(w, m, v, noise, j * V::LANES);
+            let (w, m, v) = if S::ROUGH {
+                self.adam.apply::<true>(w, m, v, gradient[j])
+            } else {
+                self.adam.apply::<false>(w, m, v, gradient[j])
+            };
+            moved[j] = w;
+            state.store_moments(m, v, noise, j * V::LANES);
         });
+        store_block(state.weights(), moved, noise, 0);
     }
 
     #[inline(always)]

@@ -34,6 +34,7 @@ impl<V: Vector> Vector for Near<V> {
         div(other);
         sqrt();
         keep(; bits: u32);
+        over_root_about(square, epsilon);
         at_least(least);
         round();
         scale(exponent);
@@ -83,6 +84,16 @@ impl<V: Vector> Vector for Near<V> {
     #[inline(always)]
     unsafe fn load_bf16(from: *const bf16) -> Self {
         Self(V::load_bf16(from))
+    }
+
+    #[inline(always)]
+    unsafe fn load_two_bf16(from: *const bf16) -> [Self; 2] {
+        V::load_two_bf16(from).map(Self)
+    }
+
+    #[inline(always)]
+    unsafe fn store_two_bf16([first, second]: [Self; 2], to: *mut bf16, noise: u32, places: usize) {
+        V::store_two_bf16([first.0, second.0], to, noise, places);
     }
 
     #[inline(always)]

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_op_in_unsafe_fn)]
 
-use super::rows::{Visit, unrolled};
+use super::rows::{Visit, by_blocks, load_block, store_block, unrolled};
 use super::storage::{Element, prefetch_vector};
 use super::updates::{Form, Moves, Rows};
 use super::vector::Vector;
@@ -44,12 +44,24 @@ impl<V: Vector, W: Weight + Element> RowWise<'_, V, W> {
         V::splat(-rate(&mut *v.add(visit.row / self.width), squares, self.rows.columns, self.step))
     }
 
-    /// Moves the `vector`-th vector of the row visited.
+    /// Moves the block of the row visited from column `at` on.
     #[inline(always)]
-    unsafe fn vector(&mut self, visit: Visit, vector: usize, w: V, gradient: V, rate: V, noise: u32) {
-        let (table, at) = (self.rows.w.as_mut_ptr(), vector * V::LANES);
-        prefetch_vector::<V, W>(table.wrapping_add(visit.next), vector);
-        W::store(table.add(visit.row + at), rate.mul_add(gradient, w), noise, at);
+    unsafe fn shift<const N: usize>(
+        &mut self,
+        visit: Visit,
+        at: usize,
+        w: [V; N],
+        gradient: [V; N],
+        rate: V,
+        noise: u32,
+    ) {
+        let table = self.rows.w.as_mut_ptr();
+        let mut moved = w;
+        unrolled!(N, |j| {
+            prefetch_vector::<V, W>(table.wrapping_add(visit.next + at), j);
+            moved[j] = rate.mul_add(gradient[j], w[j]);
+        });
+        store_block(table.add(visit.row + at), moved, noise, at);
     }
 }
 
@@ -76,11 +88,11 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
     #[inline(always)]
     unsafe fn row(&mut self, visit: Visit, noise: u32) {
         let rate = self.rate(visit, self.squares.sum());
-        for j in 0..self.width / V::LANES {
-            let gradient = V::load(self.gradient.as_ptr().add(j * V::LANES));
-            let w = W::load(self.rows.w.as_ptr().add(visit.row + j * V::LANES));
-            self.vector(visit, j, w, gradient, rate, noise);
-        }
+        by_blocks!(V, self.width, |N, at| {
+            let w: [V; N] = load_block(self.rows.w.as_ptr().add(visit.row + at));
+            let gradient = load_block(self.gradient.as_ptr().add(at));
+            self.shift(visit, at, w, gradient, rate, noise);
+        });
         self.squares = V::splat(0.0);
     }
 
@@ -92,6 +104,6 @@ impl<V: Vector, W: Weight + Element> Moves<V, W> for RowWise<'_, V, W> {
             squares[j % 2] = g.mul_add(*g, squares[j % 2]);
         }
         let rate = self.rate(visit, squares[0].add(squares[1]).sum());
-        unrolled!(N, |j| self.vector(visit, j, w[j], gradient[j], rate, noise));
+        self.shift(visit, 0, w, gradient, rate, noise);
     }
 }

@@ -94,24 +94,53 @@ macro_rules! unrolled {
 }
 pub(super) use unrolled;
 
+/// Whether so many vectors are twos.
+const fn in_twos(vectors: usize) -> bool {
+    vectors.is_multiple_of(2)
+}
+
 #[inline(always)]
 pub(super) unsafe fn load_block<V: Vector, W: Element, const N: usize>(from: *const W) -> [V; N] {
-    let mut block = [V::splat(0.0); N];
-    for (j, vector) in block.iter_mut().enumerate() {
-        *vector = W::load(from.add(j * V::LANES));
-    }
-    block
+    load_and::<V, W, N>(from, |_| ())
 }
 
 /// Loads a block and asks for another; in turns, because a burst of prefetches would fill the queue before the loads.
 #[inline(always)]
 pub(super) unsafe fn load_ahead<V: Vector, W: Element, const N: usize>(from: *const W, ahead: *const W) -> [V; N] {
+    load_and::<V, W, N>(from, |j| prefetch_vector::<V, W>(ahead, j))
+}
+
+/// Loads a block; `before` is called with each vector's place before it is loaded.
+#[inline(always)]
+unsafe fn load_and<V: Vector, W: Element, const N: usize>(from: *const W, before: impl Fn(usize)) -> [V; N] {
     let mut block = [V::splat(0.0); N];
-    for (j, vector) in block.iter_mut().enumerate() {
-        prefetch_vector::<V, W>(ahead, j);
-        *vector = W::load(from.add(j * V::LANES));
-    }
+    unrolled!(N, |j| {
+        before(j);
+        if !in_twos(N) {
+            block[j] = W::load(from.add(j * V::LANES));
+        } else if in_twos(j) {
+            [block[j], block[j + 1]] = W::load_two(from.add(j * V::LANES));
+        }
+    });
     block
+}
+
+/// Stores a block whose first lane is so many places after `noise`.
+#[inline(always)]
+pub(super) unsafe fn store_block<V: Vector, W: Element, const N: usize>(
+    to: *mut W,
+    w: [V; N],
+    noise: u32,
+    places: usize,
+) {
+    unrolled!(N, |j| {
+        let at = j * V::LANES;
+        if !in_twos(N) {
+            W::store(to.add(at), w[j], noise, places + at);
+        } else if in_twos(j) {
+            W::store_two(to.add(at), [w[j], w[j + 1]], noise, places + at);
+        }
+    });
 }
 
 #[inline(always)]
@@ -202,15 +231,11 @@ pub(super) unsafe fn pair_dots<V: Vector, W: Element>(
         let range = pairs.range(i);
         let (columns, out) = (&pairs.columns[range.clone()], &mut out[range]);
         by_blocks!(V, width, |N, at| {
-            let mut weights = [V::splat(0.0); N];
-            for (p, (&column, out)) in columns.iter().zip(&mut *out).enumerate() {
+            let weights: [V; N] = load_ahead(w.add(row + at), w.wrapping_add(next + at));
+            for (&column, out) in columns.iter().zip(&mut *out) {
                 let x = x.add(column as usize * width + at);
                 let mut sums = [V::splat(0.0); 2];
                 unrolled!(N, |j| {
-                    if p == 0 {
-                        prefetch_vector::<V, W>(w.wrapping_add(next + at), j);
-                        weights[j] = W::load(w.add(row + at + j * V::LANES));
-                    }
                     sums[j % 2] = weights[j].mul_add(V::load(x.add(j * V::LANES)), sums[j % 2]);
                 });
                 let sum = sums[0].add(sums[1]).sum();

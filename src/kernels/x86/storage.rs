@@ -42,8 +42,11 @@ pub(super) trait AdamState: portable::Rows<Weight: Element> {
 /// What a weight lies in memory as.
 pub(super) trait Element: Copy {
     unsafe fn load<V: Vector>(from: *const Self) -> V;
+    unsafe fn load_two<V: Vector>(from: *const Self) -> [V; 2];
     /// See [`Vector::store_bf16`].
     unsafe fn store<V: Vector>(to: *mut Self, w: V, noise: u32, places: usize);
+    /// See [`Vector::store_two_bf16`].
+    unsafe fn store_two<V: Vector>(to: *mut Self, w: [V; 2], noise: u32, places: usize);
 }
 
 impl Element for f32 {
@@ -53,8 +56,19 @@ impl Element for f32 {
     }
 
     #[inline(always)]
+    unsafe fn load_two<V: Vector>(from: *const f32) -> [V; 2] {
+        [V::load(from), V::load(from.add(V::LANES))]
+    }
+
+    #[inline(always)]
     unsafe fn store<V: Vector>(to: *mut f32, w: V, _noise: u32, _places: usize) {
         w.store(to);
+    }
+
+    #[inline(always)]
+    unsafe fn store_two<V: Vector>(to: *mut f32, [first, second]: [V; 2], _noise: u32, _places: usize) {
+        first.store(to);
+        second.store(to.add(V::LANES));
     }
 }
 
@@ -65,8 +79,18 @@ impl Element for bf16 {
     }
 
     #[inline(always)]
+    unsafe fn load_two<V: Vector>(from: *const bf16) -> [V; 2] {
+        V::load_two_bf16(from)
+    }
+
+    #[inline(always)]
     unsafe fn store<V: Vector>(to: *mut bf16, w: V, noise: u32, places: usize) {
         w.store_bf16(to, noise, places);
+    }
+
+    #[inline(always)]
+    unsafe fn store_two<V: Vector>(to: *mut bf16, w: [V; 2], noise: u32, places: usize) {
+        V::store_two_bf16(w, to, noise, places);
     }
 }
 
@@ -75,8 +99,10 @@ pub(super) trait State: Copy {
     type Weight: Element;
     /// Bytes of a weight and its moments.
     const BYTES: usize;
+    /// Whether moments are kept to 2⁻⁹ of themselves, so that a step need not be more exact than by 2⁻¹².
+    const ROUGH: bool = false;
 
-    fn weights(self) -> *const Self::Weight;
+    fn weights(self) -> *mut Self::Weight;
     fn wrapping_add(self, offset: usize) -> Self;
     /// Each pointer by [`in_register`].
     fn in_registers(self) -> Self;
@@ -85,7 +111,7 @@ pub(super) trait State: Copy {
     /// (m, v).
     unsafe fn moments<V: Vector>(self) -> (V, V);
     /// See [`Vector::store_moments`].
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize);
+    unsafe fn store_moments<V: Vector>(self, m: V, v: V, noise: u32, places: usize);
 }
 
 /// m and v in f32.
@@ -125,7 +151,7 @@ impl<W: Element> State for Plain<W> {
     const BYTES: usize = size_of::<W>() + 8;
 
     #[inline(always)]
-    fn weights(self) -> *const W {
+    fn weights(self) -> *mut W {
         self.w
     }
 
@@ -153,8 +179,7 @@ impl<W: Element> State for Plain<W> {
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize) {
-        W::store(self.w, w, noise, places);
+    unsafe fn store_moments<V: Vector>(self, m: V, v: V, _noise: u32, _places: usize) {
         m.store(self.m);
         v.store(self.v);
     }
@@ -179,9 +204,10 @@ impl<W: Weight + Element> AdamState for PackedRows<'_, W> {
 impl<W: Element> State for Packed<W> {
     type Weight = W;
     const BYTES: usize = size_of::<W>() + 4;
+    const ROUGH: bool = true;
 
     #[inline(always)]
-    fn weights(self) -> *const W {
+    fn weights(self) -> *mut W {
         self.w
     }
 
@@ -207,8 +233,7 @@ impl<W: Element> State for Packed<W> {
     }
 
     #[inline(always)]
-    unsafe fn store<V: Vector>(self, w: V, m: V, v: V, noise: u32, places: usize) {
-        W::store(self.w, w, noise, places);
+    unsafe fn store_moments<V: Vector>(self, m: V, v: V, noise: u32, places: usize) {
         V::store_moments(self.moments, m, v, noise, places);
     }
 }

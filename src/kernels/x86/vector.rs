@@ -32,8 +32,23 @@ pub(in crate::kernels) trait Vector: Copy {
     /// cut off.
     unsafe fn store_moments(to: *mut u32, m: Self, v: Self, noise: u32, places: usize);
     unsafe fn load_bf16(from: *const bf16) -> Self;
+    /// Two vectors, one after the other.
+    #[inline(always)]
+    unsafe fn load_two_bf16(from: *const bf16) -> [Self; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [Self::load_bf16(from), Self::load_bf16(from.add(Self::LANES))] }
+    }
     /// Rounds up or down at random: the lower half of `further(noise, places + lane)` is added to what is cut off.
     unsafe fn store_bf16(self, to: *mut bf16, noise: u32, places: usize);
+    /// Two vectors, one after the other.
+    #[inline(always)]
+    unsafe fn store_two_bf16([first, second]: [Self; 2], to: *mut bf16, noise: u32, places: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            first.store_bf16(to, noise, places);
+            second.store_bf16(to.add(Self::LANES), noise, places + Self::LANES);
+        }
+    }
 
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn sub(self, other: Self) -> Self;
@@ -46,6 +61,12 @@ pub(in crate::kernels) trait Vector: Copy {
     unsafe fn min(self, other: Self) -> Self;
     unsafe fn div(self, other: Self) -> Self;
     unsafe fn sqrt(self) -> Self;
+    /// `self / (√square + epsilon)`, to within 2⁻¹² of itself; `square` is a normal number.
+    #[inline(always)]
+    unsafe fn over_root_about(self, square: Self, epsilon: Self) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { self.div(square.sqrt().add(epsilon)) }
+    }
     /// Zero where none of `bits` is set.
     unsafe fn keep(self, bits: u32) -> Self;
     /// The lanes whose magnitude exceeds that of `least`, as bits; `least` is not negative.

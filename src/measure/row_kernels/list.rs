@@ -62,7 +62,7 @@ pub struct Tables {
     of_rows: Vec<f32>,
     x: Aligned<f32>,
     dx: Aligned<f32>,
-    /// Every row once, in random order, [`CALL`] a call.
+    /// Every row once, at random, [`CALL`] a call; there they ascend, as the engines list them.
     calls: Vec<Vec<u32>>,
     /// Pairs of a call: the samples for which each row is active.
     starts: Vec<u32>,
@@ -79,7 +79,9 @@ impl Tables {
     /// When there is no memory for them: 2,304 bytes a row.
     pub fn new(rows: usize) -> io::Result<Self> {
         let mut rng = Pcg64Mcg::seed_from_u64(7);
-        let calls = shuffled(rows, 7, 0).chunks_exact(CALL).map(<[u32]>::to_vec).collect();
+        let mut order = shuffled(rows, 7, 0);
+        order.chunks_exact_mut(CALL).for_each(<[u32]>::sort_unstable);
+        let calls = order.chunks_exact(CALL).map(<[u32]>::to_vec).collect();
         let (mut starts, mut columns) = (vec![0], Vec::new());
         while starts.len() <= CALL {
             columns.extend((0..BATCH as u32).filter(|_| rng.random_ratio(ACTIVE as u32, AMAZON as u32)));

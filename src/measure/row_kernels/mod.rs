@@ -1,7 +1,7 @@
 //! What share of this machine's random-row bandwidth each row kernel reaches, on one thread.
 //!
 //! A kernel and a probe of the same rows that does nothing else take turns, so that a disturbance meets both; each call
-//! is on rows that none has met since all others were. The probe is that of the widest kernel set, at the best of its
+//! is on rows that none has met since all others were, in ascending order as in the engines' lists. The probe is that of the widest kernel set, at the best of its
 //! prefetch distances ([`AHEAD`]).
 
 mod list;
