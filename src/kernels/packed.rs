@@ -9,6 +9,9 @@
 //!   0.1 % of itself, which rounding to the nearest would swallow every time; random rounding keeps the mean. The
 //!   randomness is a golden-ratio sequence along the rows of a call ([`further`]), started by the seed of
 //!   [`PackedRows`].
+//!
+//! Since m and v are known to 2⁻⁹ of themselves, root and division of the step need not be exact: AVX-512 kernels make them
+//! by estimates, to within 2⁻¹².
 
 use super::weights::Weight;
 use super::{AdamRows, Pairs, portable};
