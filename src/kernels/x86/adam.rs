@@ -43,12 +43,12 @@ impl<V: Vector> Adam<V> {
     }
 
     /// The new (w, m, v), by as few instructions as can be: what a core has read ahead is bounded by their number. So the
-    /// square root and the division are the exact ones unless they may be `ROUGH`; estimates that good take more.
+    /// square root and the division are the exact ones unless they may be `rough`; estimates that good take more.
     #[inline(always)]
-    pub(super) unsafe fn apply<const ROUGH: bool>(&self, w: V, m: V, v: V, shifted: V) -> (V, V, V) {
+    pub(super) unsafe fn apply(&self, rough: bool, w: V, m: V, v: V, shifted: V) -> (V, V, V) {
         let v = self.rest2.mul(shifted).mul_add(shifted, self.beta2.mul(v));
         let m = self.beta1.mul_add(m, shifted).sub(self.shift);
-        let ratio = if ROUGH { m.over_root_about(v, self.epsilon) } else { m.div(v.sqrt().add(self.epsilon)) };
+        let ratio = if rough { m.over_root_about(v, self.epsilon) } else { m.div(v.sqrt().add(self.epsilon)) };
         (self.rate.mul_add(ratio, w), m, v)
     }
 }
@@ -94,11 +94,7 @@ impl<V: Vector, S: State> Moves<V, S::Weight> for ByAdam<V, S> {
             ahead.prefetch::<V>(j);
             let (state, w) = (state.wrapping_add(j * V::LANES), w[j]);
             let (m, v) = state.moments();
-            let (w, m, v) = if S::ROUGH {
-                self.adam.apply::<true>(w, m, v, gradient[j])
-            } else {
-                self.adam.apply::<false>(w, m, v, gradient[j])
-            };
+            let (w, m, v) = self.adam.apply(S::ROUGH, w, m, v, gradient[j]);
             moved[j] = w;
             state.store_moments(m, v, noise, j * V::LANES);
         });

@@ -123,7 +123,7 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
     while i + V::LANES <= n {
         let at = state.wrapping_add(i);
         let (m, v) = at.moments::<V>();
-        let (w, m, v) = adam.apply::<false>(V::load(at.w), m, v, adam.shifted(V::load(g.add(i))));
+        let (w, m, v) = adam.apply(false, V::load(at.w), m, v, adam.shifted(V::load(g.add(i))));
         w.store(at.w);
         at.store_moments(m, v, 0, 0);
         i += V::LANES;
@@ -131,7 +131,7 @@ pub(super) unsafe fn adam<V: Vector>(state: AdamRows<'_>, g: &[f32], step: AdamS
     if i < n {
         let (at, left) = (state.wrapping_add(i), n - i);
         let load = |from: *const f32| V::load_first(from, left, zero);
-        let (w, m, v) = adam.apply::<false>(load(at.w), load(at.m), load(at.v), adam.shifted(load(g.add(i))));
+        let (w, m, v) = adam.apply(false, load(at.w), load(at.m), load(at.v), adam.shifted(load(g.add(i))));
         w.store_first(at.w, left);
         m.store_first(at.m, left);
         v.store_first(at.v, left);
